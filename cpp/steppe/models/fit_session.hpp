@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+
+#include "steppe/core/array_map.hpp"
+
+namespace steppe {
+
+struct Progress {
+  std::uint64_t updates = 0;
+  double loss = 0;        // running loss, from parameters that move: show it, never stop on it
+  bool stopped = false;   // a stop was asked for; the parameters are whole and usable, but not resumable
+};
+
+// One fit in progress, whatever the model, the solver and the schedule. Every method is collective over the ranks.
+class FitSession {
+ public:
+  virtual ~FitSession() = default;
+
+  virtual Progress advance(std::uint32_t rounds) = 0;
+  virtual double objective() = 0;  // the objective of the estimator's docstring, equal on every rank
+  virtual std::uint32_t rounds_done() const = 0;
+  virtual ArrayMap state() const = 0;  // all that a resume needs, this rank's part
+  virtual void restore(const ArrayMap& state) = 0;
+  virtual ArrayMap result() = 0;  // fitted parameters by name
+};
+
+}  // namespace steppe
