@@ -18,7 +18,6 @@ HAVE_DOCTEST := echo '\#include <doctest/doctest.h>' | $${CXX:-c++} -E -x c++ - 
 .PHONY: demo test bench lint wheel check-wheel clean cpp-test sanitize python-test mpi-test debian
 
 demo: .venv/installed
-	pip install --quiet '.[demo]' --no-build-isolation --no-deps --dry-run >/dev/null
 	python -m steppe demo $(if $(DATA),--data $(DATA))
 
 test: cpp-test sanitize python-test mpi-test
