@@ -237,8 +237,10 @@ _warned_alone = False
 def cluster_or_alone(cluster: Cluster | None) -> Cluster:
     """`cluster`, or one process; warns once if that process is one of several that know nothing of each other."""
     global _warned_alone
-    if cluster is not None:
+    if isinstance(cluster, Cluster):
         return cluster
+    if cluster is not None:
+        raise TypeError(f"cluster: got a {type(cluster).__name__}; give a steppe.parallel.Cluster or None")
     if not _warned_alone and (ranks := _started_ranks()) > 1:
         _warned_alone = True
         warnings.warn(
