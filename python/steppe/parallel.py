@@ -212,14 +212,14 @@ def _raise_echo(rank: int, kind: str, message: str, trace: str) -> NoReturn:
 
 
 def _mpi_link(comm: Any) -> _core.Link:
+    if not hasattr(comm, "handle"):
+        raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     try:
         from steppe import _mpi
     except ImportError as error:
         raise ImportError(
             f"this build of steppe cannot use MPI ({error}); install a wheel with MPI support, or 'steppe[mpi]'"
         ) from error
-    if not hasattr(comm, "handle"):
-        raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     return _mpi.make_link(comm.handle)
 
 

@@ -279,20 +279,15 @@ def check_interrupt(case: Case) -> None:
                 assert len(model.history_) == model.n_iter_
                 print("interrupted", flush=True)
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
             if line.strip() == "fitting":
                 # Some time inside fit; whether native code or Python is at work, Ctrl-C must end it.
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(0.5)
                 process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 0, errors
 
 
