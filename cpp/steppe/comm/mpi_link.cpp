@@ -24,7 +24,7 @@ using Seconds = std::chrono::duration<double>;
 constexpr int kFrameTag = 0;     // one tag for all frames: MPI keeps their order for each pair of ranks
 constexpr int kPresenceTag = 1;  // "I wait in collective n", see Attendance
 constexpr std::size_t kMaxIncoming = 64;
-constexpr std::size_t kReapFrom = 64;
+constexpr std::size_t kReapLooks = 8;
 constexpr double kGoodbyeSeconds = 5;  // how long a destructor waits for frames still on their way
 
 void check(int code, const std::string& operation, int rank = -1) {
@@ -112,44 +112,30 @@ MPI_Comm duplicate(MPI_Comm original, double timeout) {
 class Outgoing {
  public:
   void post(MPI_Comm comm, std::uint32_t to, int tag, Bytes bytes) {
-    if (requests_.size() >= reap_at_) {
-      reap();
-      reap_at_ = std::max(kReapFrom, 2 * requests_.size());
-    }
+    reap();
     MPI_Request request = MPI_REQUEST_NULL;
     check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, static_cast<int>(to), tag, comm, &request),
           "MPI_Isend", static_cast<int>(to));
-    requests_.push_back(request);
-    bytes_.push_back(std::move(bytes));
+    pending_.push_back({request, std::move(bytes)});
   }
 
-  // Lets go of what has left; true when nothing is under way.
+  // Looks at a few sends and lets go of those that have left; the others queue up again, so that one slow receiver
+  // does not keep the bytes of all. True when nothing is under way.
   bool reap() {
-    if (requests_.empty()) return true;
-    done_.resize(requests_.size());
-    int count = 0;
-    check(MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count, done_.data(), MPI_STATUSES_IGNORE),
-          "MPI_Isend");
-    if (count == 0 || count == MPI_UNDEFINED) return false;
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < requests_.size(); ++i) {
-      if (requests_[i] == MPI_REQUEST_NULL) continue;
-      if (kept != i) {
-        requests_[kept] = requests_[i];
-        bytes_[kept] = std::move(bytes_[i]);
-      }
-      ++kept;
+    for (std::size_t looks = std::min(kReapLooks, pending_.size()); looks > 0; --looks) {
+      Piece& oldest = pending_.front();
+      if (!finished(oldest.request, "MPI_Isend")) pending_.push_back(std::move(oldest));
+      pending_.pop_front();
     }
-    requests_.resize(kept);
-    bytes_.resize(kept);
-    return kept == 0;
+    return pending_.empty();
   }
 
  private:
-  std::vector<MPI_Request> requests_;
-  std::vector<Bytes> bytes_;
-  std::vector<int> done_;
-  std::size_t reap_at_ = kReapFrom;
+  struct Piece {
+    MPI_Request request;
+    Bytes bytes;
+  };
+  std::deque<Piece> pending_;
 };
 
 // Receives under way, in the order in which MPI matched them, and frames whose last piece is still to come.

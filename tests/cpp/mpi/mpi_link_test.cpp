@@ -16,7 +16,7 @@ std::unique_ptr<steppe::Link> world_link(double timeout = 30, std::size_t piece_
 
 TEST_CASE("an MPI link keeps the promises of a link, also when everything travels in pieces") {
   using namespace steppe::test;
-  for (const std::size_t piece_bytes : {std::size_t{1} << 30, std::size_t{50}, std::size_t{1}}) {
+  for (const std::size_t piece_bytes : {std::size_t{1} << 30, std::size_t{50}}) {
     CAPTURE(piece_bytes);
     frames_arrive_whole_and_in_order(*world_link(30, piece_bytes));
     allgather_is_in_rank_order(*world_link(30, piece_bytes));
