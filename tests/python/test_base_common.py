@@ -3,8 +3,9 @@
 import inspect
 
 import pytest
-from common_checks import CASES, CHECKS
 from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from common_checks import CASES, CHECKS
 
 EXAMPLES = [case for case in CASES if case.examples]
 ESTIMATORS = [(case.make(), case) for case in EXAMPLES]
