@@ -102,7 +102,7 @@ MPI_Comm duplicate(MPI_Comm original, double timeout) {
   const auto deadline = Clock::now() + Seconds(timeout);
   for (Backoff backoff; !finished(request, "MPI_Comm_idup"); backoff.pause()) {
     if (Clock::now() < deadline) continue;
-    made.release();  // MPI may still write there
+    static_cast<void>(made.release());  // MPI may still write there
     throw ClusterError(-1, "not every rank of the communicator joined the cluster within the time-out");
   }
   check(MPI_Comm_set_errhandler(*made, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -259,8 +259,8 @@ class MpiLink final : public Link {
       MPI_Comm_free(&comm_);
       return;
     }
-    outgoing_.release();  // MPI may still read and write these
-    incoming_.release();
+    static_cast<void>(outgoing_.release());  // MPI may still read and write these
+    static_cast<void>(incoming_.release());
   }
 
   std::uint32_t rank() const override { return rank_; }
@@ -381,7 +381,7 @@ class MpiLink final : public Link {
 
   [[noreturn]] void give_up(std::unique_ptr<Exchange> exchange) {
     broken_ = true;
-    exchange.release();
+    static_cast<void>(exchange.release());
     const int absent = attendance_.absent(collective_);
     const std::string who = absent < 0 ? "a rank" : "rank " + std::to_string(absent);
     throw ClusterError(absent, who + " stayed silent in a collective beyond the time-out");
