@@ -30,3 +30,9 @@ if(TARGET steppe_mpi AND STEPPE_MPI_TEST_SOURCES)
     set_tests_properties(mpi_${ranks} PROPERTIES TIMEOUT 300 PROCESSORS 2)
   endforeach()
 endif()
+
+if(NOT STEPPE_SANITIZE)
+  add_test(NAME cpp_consumer COMMAND ${CMAKE_COMMAND}
+    -D BUILD_DIR=${PROJECT_BINARY_DIR} -D GENERATOR=${CMAKE_GENERATOR} -D COMPILER=${CMAKE_CXX_COMPILER}
+    -D MPI=$<TARGET_EXISTS:steppe_mpi> -P ${PROJECT_SOURCE_DIR}/tests/cpp_consumer/check.cmake)
+endif()
