@@ -59,10 +59,11 @@ class Stream {
     return static_cast<double>((high << 26) | low) * 0x1p-53;
   }
 
-  // Uniform on 0..bound-1 (bound > 0), by Lemire's multiplication; the bias of at most bound / 2^64 is not corrected.
+  // Uniform on 0..bound-1 (bound > 0): the high half of 64 random bits times bound; the bias is at most bound / 2^64.
   STEPPE_HD std::uint32_t below(std::uint32_t bound) {
-    const std::uint64_t bits = (std::uint64_t{(*this)()} << 32) | (*this)();
-    return static_cast<std::uint32_t>((static_cast<unsigned __int128>(bits) * bound) >> 64);
+    const std::uint64_t high = std::uint64_t{(*this)()} * bound;
+    const std::uint64_t low = std::uint64_t{(*this)()} * bound;
+    return static_cast<std::uint32_t>((high + (low >> 32)) >> 32);
   }
 
   // Standard normal, by Box and Muller; half of each pair is thrown away to stay stateless.

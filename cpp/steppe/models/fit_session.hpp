@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "steppe/core/array_map.hpp"
+#include "steppe/runtime/control.hpp"
 
 namespace steppe {
 
@@ -17,8 +18,9 @@ class FitSession {
  public:
   virtual ~FitSession() = default;
 
-  virtual Progress advance(std::uint32_t rounds) = 0;
-  virtual double objective() = 0;  // the objective of the estimator's docstring, equal on every rank
+  virtual Progress advance(std::uint32_t rounds, Control& control) = 0;
+  // The exact objective of the estimator's docstring, equal on every rank.
+  virtual double objective(Control& control) = 0;
   virtual std::uint32_t rounds_done() const = 0;
   virtual ArrayMap state() const = 0;  // all that a resume needs, this rank's part
   virtual void restore(const ArrayMap& state) = 0;

@@ -1,0 +1,42 @@
+#include <cstring>
+
+#include "steppe/comm/link.hpp"
+#include "steppe/comm/wire.hpp"
+#include "steppe/core/errors.hpp"
+
+namespace steppe {
+namespace {
+
+template <class T>
+void sum_in_rank_order(Link& link, std::span<T> values) {
+  if (link.size() == 1) return;
+  Bytes mine;
+  WireWriter(mine).put(std::span<const T>(values));
+  const auto all = link.allgather(std::move(mine));
+  std::fill(values.begin(), values.end(), T{});
+  for (const Bytes& bytes : all) {
+    WireReader reader(bytes);
+    for (T& value : values) value += reader.get<T>();
+  }
+}
+
+}  // namespace
+
+void barrier(Link& link) { link.allgather({}); }
+
+void sum_over_ranks(Link& link, std::span<double> values) { sum_in_rank_order(link, values); }
+
+void sum_over_ranks(Link& link, std::span<std::uint64_t> values) { sum_in_rank_order(link, values); }
+
+void agree_on_input(Link& link, const std::string& my_error) {
+  Bytes mine(my_error.size());
+  std::memcpy(mine.data(), my_error.data(), my_error.size());
+  const auto all = link.allgather(std::move(mine));
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    const std::string error(reinterpret_cast<const char*>(all[rank].data()), all[rank].size());
+    throw InvalidArgument(all.size() == 1 ? error : "rank " + std::to_string(rank) + ": " + error);
+  }
+}
+
+}  // namespace steppe

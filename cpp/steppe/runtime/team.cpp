@@ -1,0 +1,110 @@
+#include "steppe/runtime/team.hpp"
+
+#include <utility>
+
+#include "steppe/core/errors.hpp"
+
+namespace steppe {
+
+Team::Team(std::uint32_t size) : size_(size) { require(size > 0, "n_threads must be at least 1"); }
+
+Team::~Team() {
+  for (auto& thread : threads_) thread.request_stop();
+  job_posted_.notify_all();
+}
+
+// Threads are made at the first need: a serial fit creates none.
+void Team::spawn() {
+  if (!threads_.empty()) return;
+  threads_.reserve(size_);
+  for (std::uint32_t member = 0; member < size_; ++member) {
+    threads_.emplace_back([this, member](const std::stop_token& stop) { work(stop, member); });
+  }
+}
+
+void Team::start(const Job& job) {
+  spawn();
+  {
+    const std::lock_guard lock(mutex_);
+    invariant(busy_ == 0, "a team was given a job while it was busy");
+    job_ = &job;
+    busy_ = size_;
+    ++generation_;
+  }
+  job_posted_.notify_all();
+}
+
+bool Team::finished() {
+  const std::lock_guard lock(mutex_);
+  return busy_ == 0;
+}
+
+void Team::wait() {
+  {
+    std::unique_lock lock(mutex_);
+    job_done_.wait(lock, [this] { return busy_ == 0; });
+  }
+  rethrow_first();
+}
+
+void Team::run(const Job& job) {
+  if (size_ == 1) {
+    job(0);
+    return;
+  }
+  start(job);
+  wait();
+}
+
+bool Team::run(const Job& job, Control& control, const std::function<void()>& on_stop) {
+  start(job);
+  bool stopped = false;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (job_done_.wait_for(lock, kPollPeriod, [this] { return busy_ == 0; })) break;
+    }
+    if (!stopped && control.poll()) {
+      stopped = true;
+      on_stop();
+    }
+  }
+  rethrow_first();
+  return stopped;
+}
+
+void Team::work(const std::stop_token& stop, std::uint32_t member) {
+  std::uint64_t seen = 0;
+  for (;;) {
+    const Job* job = nullptr;
+    {
+      std::unique_lock lock(mutex_);
+      if (!job_posted_.wait(lock, stop, [&] { return generation_ != seen; })) return;
+      seen = generation_;
+      job = job_;
+    }
+    try {
+      (*job)(member);
+    } catch (...) {
+      keep_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    if (--busy_ == 0) job_done_.notify_all();
+  }
+}
+
+void Team::keep_exception() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!first_exception_) first_exception_ = std::current_exception();
+}
+
+void Team::rethrow_first() {
+  std::exception_ptr first;
+  {
+    const std::lock_guard lock(mutex_);
+    first = std::exchange(first_exception_, nullptr);
+  }
+  if (first) std::rethrow_exception(first);
+}
+
+}  // namespace steppe
