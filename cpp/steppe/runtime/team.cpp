@@ -34,9 +34,9 @@ void Team::start(const Job& job) {
   job_posted_.notify_all();
 }
 
-bool Team::finished() {
-  const std::lock_guard lock(mutex_);
-  return busy_ == 0;
+bool Team::wait_for(std::chrono::microseconds time) {
+  std::unique_lock lock(mutex_);
+  return job_done_.wait_for(lock, time, [this] { return busy_ == 0; });
 }
 
 void Team::wait() {
@@ -59,11 +59,7 @@ void Team::run(const Job& job) {
 bool Team::run(const Job& job, Control& control, const std::function<void()>& on_stop) {
   start(job);
   bool stopped = false;
-  for (;;) {
-    {
-      std::unique_lock lock(mutex_);
-      if (job_done_.wait_for(lock, kPollPeriod, [this] { return busy_ == 0; })) break;
-    }
+  while (!wait_for(kPollPeriod)) {
     if (!stopped && control.poll()) {
       stopped = true;
       on_stop();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -34,8 +35,9 @@ class Team {
   bool run(const Job& job, Control& control, const std::function<void()>& on_stop);
 
   // The two halves of run(), for a calling thread that has work of its own. Always on threads, even for a team of one.
+  // The job must outlive the run; wait() ends it and rethrows the first exception.
   void start(const Job& job);
-  bool finished();
+  bool wait_for(std::chrono::microseconds time);  // true once every member is done
   void wait();
 
   // Calls body(begin, end, member) on disjoint pieces of 0..n-1 of about `grain` each, whoever is free taking the next.
