@@ -1,0 +1,77 @@
+# Start with `make demo` and `make test`. Every target makes what it needs, in .venv and build/; `make clean` undoes it.
+PYTHON ?= python3
+JOBS ?= $(shell nproc)
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export CTEST_PARALLEL_LEVEL := $(JOBS)
+ifneq ($(shell command -v ccache),)
+export CMAKE_CXX_COMPILER_LAUNCHER := ccache
+endif
+
+NATIVE := $(shell find cpp bindings cmake -type f) CMakeLists.txt pyproject.toml
+BUILD := build/python
+INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
+HAVE_DOCTEST := echo '\#include <doctest/doctest.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
+
+.PHONY: demo test bench lint wheel check-wheel clean cpp-test sanitize python-test mpi-test debian
+
+demo: .venv/installed
+	python -m steppe demo $(if $(DATA),--data $(DATA))
+
+test: cpp-test sanitize python-test mpi-test
+
+# --- the environment ---
+
+.venv/tools: pyproject.toml
+	$(PYTHON) -m venv .venv
+	pip install --quiet 'scikit-build-core>=0.11' 'pybind11>=3' mpich cmake ninja
+	touch $@
+
+# Editable: Python files need no second install, native files do; the build folder is kept, so only they are compiled.
+.venv/installed: .venv/tools $(NATIVE)
+	$(INSTALL) -e '.[test,mpi,demo]'
+	touch $@
+
+# Debian's doctest, Google Benchmark and OpenBLAS for the C++ tests and benchmarks, where apt may be used.
+debian:
+	@if ! $(HAVE_DOCTEST); then \
+	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
+	    run=""; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
+	    $$run apt-get update -qq; \
+	    $$run apt-get install -y -qq doctest-dev libbenchmark-dev libopenblas-dev || true; \
+	  fi; \
+	fi
+	@$(HAVE_DOCTEST) || { \
+	  echo '*******************************************************************************'; \
+	  echo '*** SKIPPED: the C++ tests and benchmarks. They need doctest and Google Benchmark:'; \
+	  echo '***          apt-get install doctest-dev libbenchmark-dev libopenblas-dev'; \
+	  echo '*******************************************************************************'; }
+
+# --- tests ---
+
+cpp-test: .venv/installed debian
+	@if $(HAVE_DOCTEST); then set -ex; \
+	  cmake -S . -B $(BUILD) -DSTEPPE_TESTS=ON; \
+	  cmake --build $(BUILD); \
+	  ctest --test-dir $(BUILD) --output-on-failure --no-tests=ignore; \
+	fi
+
+sanitize: .venv/tools debian
+	@if $(HAVE_DOCTEST); then set -ex; \
+	  cmake --workflow --preset asan; \
+	  cmake --workflow --preset tsan; \
+	fi
+
+python-test: .venv/installed
+	python -m pytest -q tests --ignore=tests/python/mpi
+
+mpi-test: .venv/installed
+	@for ranks in 2 3; do \
+	  echo "mpiexec -n $$ranks python -m pytest -q tests/python/mpi"; \
+	  timeout 600 mpiexec -n $$ranks python -m pytest -q -p no:cacheprovider tests/python/mpi || exit 1; \
+	done
+
+clean:
+	rm -rf .venv build dist wheelhouse

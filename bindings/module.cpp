@@ -1,0 +1,13 @@
+#include "bindings/registers.hpp"
+
+// _core: a table of contents. What a call means is said in the register_<family>.cpp of its family.
+PYBIND11_MODULE(_core, module) {
+  using namespace steppe::bindings;
+  module.doc() = "Native code of steppe; use the estimators of the package instead.";
+  register_errors(module);
+  register_build_info(module);
+  if (register_session) register_session(module);  // before the families: they return its FitSession
+  if (register_datasets) register_datasets(module);
+  if (register_recommend) register_recommend(module);
+  if (register_linear_model) register_linear_model(module);
+}

@@ -1,0 +1,19 @@
+# Everything that is compiled here goes through this one function, so all objects agree on language, warnings,
+# visibility and sanitizers.
+function(steppe_target target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES
+    CXX_EXTENSIONS OFF
+    CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON)
+  # -fopenmp-simd honours `#pragma omp simd` and links no OpenMP runtime.
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -fopenmp-simd)
+  if(STEPPE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${STEPPE_SANITIZE} -fno-omit-frame-pointer)
+    if(STEPPE_SANITIZE MATCHES undefined)
+      target_compile_options(${target} PRIVATE -fno-sanitize-recover=undefined)
+    endif()
+    target_link_options(${target} PRIVATE -fsanitize=${STEPPE_SANITIZE})
+  endif()
+endfunction()

@@ -1,0 +1,31 @@
+# One program with every C++ test, and one ctest entry for each file of tests. Tests under tests/cpp/mpi/ need ranks.
+find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h REQUIRED)
+
+file(GLOB_RECURSE STEPPE_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*.cpp)
+list(FILTER STEPPE_TEST_SOURCES EXCLUDE REGEX "/tests/cpp/(main\\.cpp|mpi/)")
+file(GLOB STEPPE_MPI_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/mpi/*.cpp)
+
+function(steppe_test_program program)
+  add_executable(${program} ${ARGN})
+  steppe_target(${program})
+  target_include_directories(${program} PRIVATE ${DOCTEST_INCLUDE_DIR} ${PROJECT_SOURCE_DIR}/tests/cpp)
+endfunction()
+
+steppe_test_program(steppe_tests tests/cpp/main.cpp ${STEPPE_TEST_SOURCES})
+target_link_libraries(steppe_tests PRIVATE steppe)
+foreach(source IN LISTS STEPPE_TEST_SOURCES)
+  cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/tests/cpp OUTPUT_VARIABLE name)
+  string(REGEX REPLACE "(_test)?\\.cpp$" "" name ${name})
+  add_test(NAME ${name} COMMAND steppe_tests --source-file=${source})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+endforeach()
+
+if(TARGET steppe_mpi AND STEPPE_MPI_TEST_SOURCES)
+  steppe_test_program(steppe_mpi_tests ${STEPPE_MPI_TEST_SOURCES})
+  target_link_libraries(steppe_mpi_tests PRIVATE steppe_mpi)
+  foreach(ranks RANGE 1 3)
+    add_test(NAME mpi_${ranks} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}
+             $<TARGET_FILE:steppe_mpi_tests>)
+    set_tests_properties(mpi_${ranks} PROPERTIES TIMEOUT 300 PROCESSORS 2)
+  endforeach()
+endif()

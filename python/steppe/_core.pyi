@@ -1,0 +1,6 @@
+__version__: str
+
+class ClusterError(RuntimeError):
+    rank: int
+
+def build_info() -> dict[str, str]: ...
