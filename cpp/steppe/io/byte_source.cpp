@@ -52,8 +52,7 @@ void FileSource::read(std::uint64_t position, std::span<char> into) const {
   }
 }
 
-std::uint64_t line_start_after(const ByteSource& source, std::uint64_t position) {
-  if (position == 0) return 0;
+std::uint64_t next_line(const ByteSource& source, std::uint64_t position) {
   std::uint64_t found = source.size();
   scan(source, position, source.size(), kSearchBytes, [&](std::string_view text, std::uint64_t at) {
     const std::size_t end_of_line = text.find('\n');
@@ -62,6 +61,10 @@ std::uint64_t line_start_after(const ByteSource& source, std::uint64_t position)
     return true;
   });
   return found;
+}
+
+std::uint64_t line_start_after(const ByteSource& source, std::uint64_t position) {
+  return position == 0 ? 0 : next_line(source, position);
 }
 
 std::vector<std::uint64_t> cut_at_lines(const ByteSource& source, std::uint64_t begin, std::uint64_t end,

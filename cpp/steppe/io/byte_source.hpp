@@ -47,6 +47,9 @@ class FileSource final : public ByteSource {
   std::uint64_t size_;
 };
 
+// Just after the first line end at or after `position`, or the end of the source: where the next line starts.
+std::uint64_t next_line(const ByteSource& source, std::uint64_t position);
+
 // The first line start after `position`, or the end of the source; 0 stays 0. Lines that start in (a, b] are those
 // between line_start_after(a) and line_start_after(b), so adjacent ranges share no line and lose none.
 std::uint64_t line_start_after(const ByteSource& source, std::uint64_t position);
