@@ -17,7 +17,7 @@ class Deal {
   // Permutes the tokens by a key of (seed, key_round) and cuts them into about `wanted` packets of at least min_bundle.
   Deal(std::uint64_t seed, std::uint32_t key_round, std::uint32_t n_tokens, std::uint32_t wanted,
        std::uint32_t min_bundle)
-      : ids_(n_tokens) {
+      : ids_(n_tokens), first_() {
     std::iota(ids_.begin(), ids_.end(), 0u);
     Stream stream(seed, Purpose::deal, 0, key_round);
     shuffle(std::span(ids_), stream);

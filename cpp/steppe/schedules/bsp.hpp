@@ -1,0 +1,170 @@
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "steppe/schedules/drain.hpp"
+#include "steppe/schedules/rank_state.hpp"
+#include "steppe/schedules/visit.hpp"
+#include "steppe/schedules/wait.hpp"
+
+namespace steppe {
+
+// DSGD (Gemulla et al., KDD 2011): S shards, S packets, S sub-epochs a round. In each sub-epoch every shard visits the
+// packet it holds; then all packets move one shard down. The result depends on the seed and on the number of shards,
+// not on threads or ranks. With one shard it is the serial schedule, run inline.
+template <TokenProblem P>
+class BspRun {
+  using PacketPtr = Packet<typename P::Row>*;
+
+ public:
+  BspRun(RankState<P>& state, const RunSpec& spec, Control& control)
+      : state_(state), spec_(spec), control_(control), pacer_(control), held_(state.n_local()),
+        errors_(state.n_local()) {
+    outcome_.shards.resize(state.n_local());
+  }
+
+  RunOutcome operator()() {
+    seat();
+    for (std::uint32_t round = 0; round < spec_.rounds; ++round) {
+      for (std::uint32_t step = 0; step < state_.n_shards(); ++step) {
+        for_each_shard([&](std::uint32_t l, auto& halted) { visit(l, round, halted); });
+        shift();
+        sum_globals();
+      }
+      for_each_shard([&](std::uint32_t l, auto&) { end_round(l, round); });
+      if (agree_to_leave()) break;
+    }
+    leave_seats();
+    return std::move(outcome_);
+  }
+
+ private:
+  // Packet p starts and ends every round on shard p.
+  void seat() {
+    for (PacketPtr packet : state_.parked) {
+      packet->header.sequence = packet->header.round = 0;
+      held_[packet->header.id - state_.first_shard()] = packet;
+    }
+    state_.parked.clear();
+  }
+
+  void leave_seats() {
+    for (PacketPtr packet : held_) {
+      if (packet != nullptr) state_.parked.push_back(packet);
+    }
+  }
+
+  // body(local shard, halted) on the team; shards may outnumber threads. An exception belongs to its shard and leaves
+  // with the round's agreement, for the other ranks wait in the shift.
+  template <class Body>
+  void for_each_shard(Body&& body) {
+    const auto work = [&](std::uint32_t member, auto& halted) {
+      for (std::uint32_t l = member; l < state_.n_local(); l += state_.team.size()) {
+        if (halted(0)) return;
+        try {
+          body(l, halted);
+        } catch (...) {
+          errors_[l] = std::current_exception();
+          halt_.request();
+        }
+      }
+    };
+    if (state_.team.size() == 1) {
+      InlinePoll poll(pacer_, halt_);
+      work(0, poll);
+    } else {
+      state_.team.run([&](std::uint32_t member) { work(member, halt_); }, control_, [&] { halt_.request(); });
+    }
+  }
+
+  template <class Halted>
+  void visit(std::uint32_t l, std::uint32_t round, Halted& halted) {
+    if (held_[l] == nullptr) return;
+    auto& packet = *held_[l];
+    packet.header.round = round;
+    state_.note(l, EventKind::visit, packet.header);
+    ++packet.header.sequence;
+    outcome_.shards[l] += visit_packet(state_.problem, state_.shards[l], packet, state_.context(l, spec_, round),
+                                       state_.visit_order[l], halted);
+  }
+
+  void end_round(std::uint32_t l, std::uint32_t round) {
+    state_.note(l, EventKind::end_round, round);
+    state_.problem.end_round(state_.shards[l], state_.context(l, spec_, round));
+  }
+
+  // Every packet moves to the shard below; the packet of this rank's first shard crosses to the previous rank.
+  void shift() {
+    PacketPtr leaving = held_.front();
+    std::move(held_.begin() + 1, held_.end(), held_.begin());
+    held_.back() = state_.link.size() == 1 ? leaving : exchange(leaving);
+  }
+
+  // Sends an empty frame where there is no packet, so that every rank knows what to wait for.
+  PacketPtr exchange(PacketPtr leaving) {
+    Link& link = state_.link;
+    Bytes bytes = open_frame({state_.run});
+    WireWriter writer(bytes);
+    if (leaving != nullptr) {
+      pack(*leaving, writer);
+      state_.pool.release(leaving);
+    }
+    link.send((link.rank() + link.size() - 1) % link.size(), std::move(bytes));
+
+    const Bytes arrived = receive_from((link.rank() + 1) % link.size());
+    WireReader reader(arrived);
+    read_header(reader, state_.run);
+    if (reader.empty()) return nullptr;
+    PacketPtr packet = state_.pool.acquire();
+    unpack(*packet, reader, state_.problem.row_size(), 0);
+    return packet;
+  }
+
+  Bytes receive_from(std::uint32_t rank) {
+    Backoff backoff;
+    Watch watch(state_.link);
+    for (;;) {
+      if (auto frame = state_.link.try_receive()) {
+        invariant(frame->from == rank, "a packet arrived against the direction of the ring");
+        return std::move(frame->bytes);
+      }
+      if (pacer_.stop_requested()) halt_.request();
+      watch.check(rank, "waiting for its packet in the ring shift");
+      backoff.pause();
+    }
+  }
+
+  void sum_globals() {
+    if (state_.globals.size() == 0) return;
+    for (std::uint32_t l = 0; l < state_.n_local(); ++l) state_.note(l, EventKind::sum_globals);
+    state_.globals.sum(state_.link, std::nullopt);
+  }
+
+  bool agree_to_leave() {
+    if (pacer_.stop_requested()) halt_.request();
+    for (const auto& error : errors_) {
+      if (error && !outcome_.error) outcome_.error = error;
+    }
+    if (outcome_.error) {
+      outcome_.status = RunStatus::failed;
+    } else if (halt_.requested()) {
+      outcome_.status = RunStatus::stopped;
+    }
+    if (state_.link.size() == 1) return halt_.requested();
+    std::uint64_t leaving[] = {halt_.requested() ? 1u : 0u};
+    sum_over_ranks(state_.link, leaving);
+    return leaving[0] > 0;
+  }
+
+  RankState<P>& state_;
+  RunSpec spec_;
+  Control& control_;
+  Pacer pacer_;
+  HaltFlag halt_;
+  std::vector<PacketPtr> held_;
+  std::vector<std::exception_ptr> errors_;
+  RunOutcome outcome_;
+};
+
+}  // namespace steppe

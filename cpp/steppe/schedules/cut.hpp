@@ -1,0 +1,160 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "steppe/core/array_map.hpp"
+#include "steppe/schedules/rank_state.hpp"
+
+namespace steppe {
+
+// What is read from a rank's parked packets between runs.
+
+// Shard and packet parts of the objective. Each shard and each packet gives one number; they are added in the order of
+// shards and packets, so the sum has the same bits for every layout of the same shards.
+template <TokenProblem P>
+double local_parts(RankState<P>& state) {
+  struct Part {
+    std::uint32_t packet;
+    double value;
+  };
+  std::vector<Part> parts;
+  for (auto* packet : state.parked) {
+    const auto bundle = packet->bundle(state.problem.row_size());
+    double value = 0;
+    for (std::size_t i = 0; i < bundle.size(); ++i) {
+      value += state.problem.token_objective({bundle.id(i), bundle[i].row});
+    }
+    parts.push_back({packet->header.id, value});
+  }
+  Bytes mine;
+  WireWriter writer(mine);
+  for (const auto& shard : state.shards) writer.put(state.problem.shard_objective(shard));
+  writer.put(std::span<const Part>(parts));
+
+  double sum = 0;
+  std::vector<Part> all_parts;
+  const auto all = state.link.allgather(std::move(mine));
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    WireReader reader(all[rank]);
+    for (auto s = state.first_shard_of[rank]; s < state.first_shard_of[rank + 1]; ++s) sum += reader.get<double>();
+    while (!reader.empty()) all_parts.push_back(reader.get<Part>());
+  }
+  std::ranges::sort(all_parts, {}, &Part::packet);
+  for (const Part& part : all_parts) sum += part.value;
+  return sum;
+}
+
+// In slices, so that no rank holds more than one slice of each other rank beside the result.
+template <TokenProblem P>
+void gather_rows(RankState<P>& state, std::span<typename P::Row> rows, bool release) {
+  using Row = typename P::Row;
+  constexpr std::size_t kSliceBytes = 32 << 20;
+  const std::size_t row_size = state.problem.row_size();
+  invariant(rows.size() == row_size * state.problem.n_tokens(), "gather() needs room for all rows");
+  const auto place = [&](std::uint32_t id) { return rows.subspan(id * row_size, row_size); };
+
+  std::size_t next = 0;
+  for (bool more = true; more;) {
+    Bytes mine;
+    WireWriter writer(mine);
+    for (; next < state.parked.size() && mine.size() < kSliceBytes; ++next) {
+      auto& packet = *state.parked[next];
+      const auto bundle = packet.bundle(state.problem.row_size());
+      for (std::size_t i = 0; i < bundle.size(); ++i) {
+        std::ranges::copy(bundle[i].row, place(bundle.id(i)).begin());
+        if (state.link.size() == 1) continue;
+        writer.put(bundle.id(i));
+        writer.put(std::span<const Row>(bundle[i].row));
+      }
+      if (release) packet.rows = {};
+    }
+    const bool mine_left = next < state.parked.size();
+    more = false;
+    const auto all = state.link.size() > 1 ? state.link.allgather(std::move(mine)) : std::vector<Bytes>{};
+    for (std::size_t rank = 0; rank < all.size(); ++rank) {
+      more = more || !all[rank].empty();
+      if (rank == state.link.rank()) continue;
+      for (WireReader reader(all[rank]); !reader.empty();) reader.get(place(reader.get<std::uint32_t>()));
+    }
+    more = more || mine_left;
+  }
+}
+
+// This rank's part of a consistent state: its packets as they are parked, the globals, the round and its shards.
+template <TokenProblem P>
+ArrayMap make_cut(const RankState<P>& state) {
+  using Row = typename P::Row;
+  std::vector<std::uint32_t> packets, ids;
+  std::vector<Row> rows;
+  for (const auto* packet : state.parked) {
+    packets.insert(packets.end(), {packet->header.id, packet->header.n_tokens});
+    ids.insert(ids.end(), packet->ids.begin(), packet->ids.end());
+    rows.insert(rows.end(), packet->rows.begin(), packet->rows.end());
+  }
+  ArrayMap cut;
+  cut["packets"] = Array::copy_of(std::span<const std::uint32_t>(packets), {packets.size() / 2, 2});
+  cut["token_ids"] = Array::copy_of(std::span<const std::uint32_t>(ids));
+  cut["token_rows"] = Array::copy_of(std::span<const Row>(rows), {ids.size(), state.problem.row_size()});
+  cut["globals"] = Array::copy_of(std::span<const double>(state.globals.agreed()));
+  cut["training_round"] = Array::scalar(state.training_round);
+  cut["first_shard_of"] = Array::copy_of(std::span<const std::uint32_t>(state.first_shard_of));
+  for (std::size_t l = 0; l < state.shards.size(); ++l) {
+    P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
+      cut["shard" + std::to_string(l) + "." + name] = Array::copy_of(std::span<const std::remove_const_t<T>>(values));
+    });
+  }
+  return cut;
+}
+
+template <class T>
+void copy_checked(const Array& from, std::span<T> to, const std::string& name) {
+  const auto values = from.as<T>();
+  if (values.size() != to.size()) {
+    throw InvalidArgument("state: the array '" + name + "' has " + std::to_string(values.size()) +
+                          " values where this fit has " + std::to_string(to.size()) +
+                          "; resume with the data, parameters and ranks it was written with");
+  }
+  std::ranges::copy(values, to.begin());
+}
+
+template <TokenProblem P>
+void restore_cut(RankState<P>& state, const ArrayMap& cut) {
+  using Row = typename P::Row;
+  const std::size_t row_size = state.problem.row_size();
+  std::vector<std::uint32_t> layout(state.first_shard_of.size());
+  copy_checked(at(cut, "first_shard_of"), std::span(layout), "first_shard_of");
+  require(layout == state.first_shard_of, "state: it was written by another layout of shards over ranks");
+  for (std::size_t l = 0; l < state.shards.size(); ++l) {
+    P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
+      const std::string key = "shard" + std::to_string(l) + "." + name;
+      copy_checked(at(cut, key), values, key);
+    });
+  }
+  std::vector<double> globals(state.globals.size());
+  copy_checked(at(cut, "globals"), std::span(globals), "globals");
+  state.globals.restart(globals);
+  state.training_round = at(cut, "training_round").template as<std::uint32_t>()[0];
+
+  for (auto* packet : std::exchange(state.parked, {})) state.pool.release(packet);
+  const auto packets = at(cut, "packets").template as<std::uint32_t>();
+  auto ids = at(cut, "token_ids").template as<std::uint32_t>();
+  auto rows = at(cut, "token_rows").template as<Row>();
+  require(rows.size() == ids.size() * row_size, "state: its token rows have another length than this fit's");
+  for (std::size_t p = 0; p + 1 < packets.size(); p += 2) {
+    const std::uint32_t n = packets[p + 1];
+    auto* packet = state.pool.acquire();
+    packet->header = {};
+    packet->header.id = packets[p];
+    packet->header.n_tokens = n;
+    packet->ids.assign(ids.begin(), ids.begin() + n);
+    packet->rows.assign(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(n * row_size));
+    packet->globals.clear();
+    state.parked.push_back(packet);
+    ids = ids.subspan(n);
+    rows = rows.subspan(n * row_size);
+  }
+}
+
+}  // namespace steppe

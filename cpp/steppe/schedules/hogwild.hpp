@@ -1,0 +1,74 @@
+#pragma once
+
+#include <vector>
+
+#include "steppe/schedules/rank_state.hpp"
+#include "steppe/schedules/visit.hpp"
+
+namespace steppe {
+
+// HOGWILD! (Niu et al., NIPS 2011): every worker visits every token whenever it likes, without ownership. Rows are read
+// and written by relaxed atomics (Access = Shared in the kernels); updates may be lost, races in the language's sense
+// may not happen. One rank only: there is no shared memory between ranks.
+template <TokenProblem P>
+class HogwildRun {
+ public:
+  HogwildRun(RankState<P>& state, const RunSpec& spec, Control& control)
+      : state_(state), spec_(spec), control_(control), pacer_(control) {
+    outcome_.shards.resize(state.n_local());
+  }
+
+  RunOutcome operator()() {
+    const Team::Job job = [this](std::uint32_t member) {
+      for (std::uint32_t l = member; l < state_.n_local(); l += state_.team.size()) work(l);
+    };
+    try {
+      if (state_.team.size() == 1) {
+        job(0);
+      } else {
+        state_.team.run(job, control_, [this] { halt_.request(); });
+      }
+    } catch (...) {
+      outcome_.error = std::current_exception();
+      outcome_.status = RunStatus::failed;
+    }
+    if (outcome_.status == RunStatus::ok && halt_.requested()) outcome_.status = RunStatus::stopped;
+    state_.globals.sum(state_.link, std::nullopt);
+    return std::move(outcome_);
+  }
+
+ private:
+  void work(std::uint32_t l) {
+    InlinePoll poll(pacer_, halt_);
+    const bool alone = state_.team.size() == 1;
+    for (std::uint32_t round = 0; round < spec_.rounds; ++round) {
+      const VisitContext context = state_.context(l, spec_, round);
+      order_visits(state_.visit_order[l], state_.parked.size(), context, 0);
+      for (const std::uint32_t i : state_.visit_order[l]) {
+        const VisitStats one = visit(l, *state_.parked[i], context);
+        outcome_.shards[l] += one;
+        if (alone ? poll(one.updates) : halt_.requested()) return;
+      }
+      state_.problem.end_round(state_.shards[l], context);
+    }
+  }
+
+  // Only training writes to tokens.
+  VisitStats visit(std::uint32_t l, Packet<typename P::Row>& packet, const VisitContext& context) {
+    if (spec_.training) {
+      if (!touches_any(state_.problem, state_.shards[l], packet.ids, spec_.pass)) return {};
+      return state_.problem.visit_shared(state_.shards[l], packet.bundle(state_.problem.row_size()), context);
+    }
+    std::vector<std::uint32_t> order;
+    return visit_packet(state_.problem, state_.shards[l], packet, context, order, halt_);
+  }
+
+  RankState<P>& state_;
+  RunSpec spec_;
+  Control& control_;
+  Pacer pacer_;
+  HaltFlag halt_;
+  RunOutcome outcome_;
+};
+
+}  // namespace steppe

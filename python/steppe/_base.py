@@ -1,0 +1,251 @@
+"""What every estimator of steppe shares; a model adds its parameters, a native session and its verbs.
+
+How a model uses it, in full::
+
+    class Model(ClassifierMixin, BaseSteppeEstimator):
+        _parameter_constraints = {**BaseSteppeEstimator._parameter_constraints, "alpha": [Interval(Real, 0, None, closed="left")]}
+        _auto_schedule = "nomad"        # what schedule="auto" means with more than one worker
+
+        def __init__(self, alpha=1e-4, *, schedule="auto", max_iter=100, tol=1e-4, n_jobs=None, cluster=None, device="cpu",
+                     random_state=None, warm_start=False, checkpoint=None, callbacks=None, verbose=0):
+            super().__init__(schedule=schedule, max_iter=max_iter, ...)
+            self.alpha = alpha
+
+        def fit(self, X, y, sample_weight=None):
+            plan = self._plan()                                   # parameters checked; cluster, link, n_threads, seed, ...
+            data = check_classification(self, plan, X, y, sample_weight)   # checked and agreed on over the ranks
+            plan.check_memory(8 * n_bytes)                        # stated (verbose >= 1), refused if it cannot fit
+            session = _core.model_session(native_rows(data.X), data.codes, ..., link=plan.link, n_threads=plan.n_threads)
+            self.classes_ = data.classes
+            self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
+            return self
+
+        def _attributes(self, result):                            # arrays of FitSession.result() -> fitted attributes
+            return {"coef_": result["coef"], "intercept_": result["intercept"]}
+
+        def predict(self, X):
+            check_is_fitted(self)
+            X = check_rows(self, X)
+
+Helpers: `_plan.FitPlan`, `_validation` (check_classification, check_regression, check_rows, native_rows, ...),
+`_loop.Session` (what a native fit offers), `parallel.Cluster` (sum, unify, agree, ...). For partial_fit build a session
+that starts from the fitted attributes and call ``self._run(plan, session, problem={}, rounds=1)``; ``_starts_warm()``
+says whether fit should do so too. Everything else (history, tolerance, callbacks, checkpoint, Ctrl-C, save) is here.
+
+The rule on a cluster: validate, then agree, then go. Between two collective calls nothing may raise on one rank alone, so
+whatever may raise goes into ``with plan.cluster.agree(): ...``, which holds no collective call.
+"""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from steppe import _persistence
+from steppe._checkpoint import Checkpoint, identity_of, seed_of
+from steppe._callbacks import CallbackSupportMixin
+from steppe._history import History
+from steppe._loop import FitLoop, Session
+from steppe._plan import SCHEDULES, FitPlan, make_plan
+from steppe.parallel import Cluster, cluster_or_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+__all__ = ["BaseSteppeEstimator"]
+
+
+class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all estimators: the parameters that they share, the loop over iterations, saving and loading.
+
+    Parameters
+    ----------
+    schedule : {"auto", "serial", "bsp", "nomad", "hogwild"}, default="auto"
+        How the work is spread. "auto" is serial for one worker, else what measures best for the model.
+        serial and bsp are deterministic.
+    max_iter : int, default=100
+        Largest number of iterations; in each, every stored entry of the data is visited once.
+    tol : float, default=1e-4
+        The fit ends when an iteration changes the objective by at most ``tol`` times its size. 0 runs all of ``max_iter``.
+    n_jobs : int or None, default=None
+        Threads on this process, as in scikit-learn: None is 1 unless in a joblib context, -1 all cores that the process
+        may use.
+    cluster : steppe.parallel.Cluster or None, default=None
+        Ranks that fit one model together; each passes its own rows.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        "cuda" raises where there is none, "auto" falls back to the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial values and order.
+    warm_start : bool, default=False
+        Start from the parameters of the last fit.
+    checkpoint : path or None, default=None
+        Where to keep the progress: a killed job resumes when fit is called again with the same path.
+    callbacks : callable, list of callables or None, default=None
+        Called after every iteration with a :class:`FitInfo`; one that returns True ends the fit. Callbacks of
+        ``sklearn.callback`` may stand in the list too.
+    verbose : int, default=0
+        1 prints a line an iteration on rank 0.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Iterations run.
+    history_ : structured ndarray of shape (n_iter_,)
+        Fields ``iteration``, ``seconds``, ``objective`` (nan where not evaluated), ``updates``.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only if X had column names.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "schedule": [StrOptions({"auto", *SCHEDULES})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "cluster": [Cluster, None],
+        "device": [StrOptions({"cpu", "cuda", "auto"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "callbacks": "no_validation",
+        "verbose": ["verbose"],
+    }
+
+    _auto_schedule: ClassVar[str] = "nomad"
+    """What schedule="auto" means with more than one worker."""
+    _schedules: ClassVar[tuple[str, ...]] = SCHEDULES
+    """The schedules that this model runs on."""
+    _row_attributes: ClassVar[tuple[str, ...]] = ()
+    """Fitted attributes that on a cluster hold this rank's rows only; save and load join them in rank order."""
+    _devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    """Where this model has kernels."""
+    _checkpoint_seconds: ClassVar[float] = 30.0
+    """Least time between two checkpoints."""
+
+    def __init__(
+        self,
+        *,
+        schedule: str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        n_jobs: int | None = None,
+        cluster: Cluster | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        callbacks: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.schedule = schedule
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_jobs = n_jobs
+        self.cluster = cluster
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.verbose = verbose
+
+    # What a model calls
+
+    def _plan(self) -> FitPlan:
+        """Collective. Check the parameters, and resolve the common ones for one fit."""
+        cluster = cluster_or_alone(self.cluster)
+        return make_plan(self, cluster, seed_of(self.checkpoint, cluster))
+
+    def _run(self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None) -> None:
+        """Collective. Run `session` to the end of the fit and set the fitted attributes.
+
+        Parameters
+        ----------
+        plan : FitPlan
+        session : Session
+            A native fit at its start.
+        problem : mapping of str to array or value
+            What is fitted: "X", "y", "sample_weight", ... as passed (checked), by which a checkpoint is told from another's.
+        rounds : int or None, default=None
+            For partial_fit: run that many iterations more and append them to `history_`, without tolerance or checkpoint.
+        """
+        if rounds is not None:
+            history = History(getattr(self, "history_", None))
+            FitLoop(self, plan, session, max_iter=len(history) + rounds, tol=0, history=history).run()
+            return
+        checkpoint = None
+        if self.checkpoint is not None:
+            checkpoint = Checkpoint(self.checkpoint, plan.cluster, identity_of(self, plan, problem))
+        loop = FitLoop(self, plan, session, max_iter=self.max_iter, tol=self.tol, history=History(), checkpoint=checkpoint)
+        loop.run(problem.get("X"), problem.get("y"))
+
+    def _starts_warm(self) -> bool:
+        """Whether this fit should start from the attributes of the last one."""
+        return bool(self.warm_start) and hasattr(self, "n_iter_")
+
+    # What a model may override
+
+    def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
+        """The fitted attributes that the arrays of `Session.result` mean. Sets nothing."""
+        raise NotImplementedError
+
+    def _saved_attributes(self) -> set[str]:
+        """Names of the attributes that `save` writes."""
+        return {name for name in vars(self) if name.endswith("_") and not name.startswith("_")}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # Saving and copying
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted estimator to one file, without pickle. Collective if it was fitted on a cluster.
+
+        Parameters
+        ----------
+        path : path
+            Replaced in one step if it exists.
+
+        Raises
+        ------
+        NotFittedError
+        TypeError
+            If a parameter or an id is of a type that cannot be saved.
+        """
+        check_is_fitted(self)
+        _persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, mmap: bool = False) -> Self:
+        """Load what `save` wrote; see :func:`steppe.load`.
+
+        Raises
+        ------
+        ValueError
+            If the file holds another class of estimator.
+        """
+        estimator = _persistence.load(path, mmap=mmap)
+        if not isinstance(estimator, cls):
+            raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; steppe.load(path) loads any")
+        return estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process does not take part in this job.
+        return {**super().__getstate__(), "cluster": None}
+
+    def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
+        for name in set(getattr(self, "_published", ())) - set(attributes):
+            vars(self).pop(name, None)
+        vars(self).update(attributes)
+        self._published = tuple(attributes)

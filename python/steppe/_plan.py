@@ -1,0 +1,182 @@
+"""Where and how a fit runs: ranks, threads, schedule, device, seed, memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+from sklearn.utils import check_random_state
+
+
+if TYPE_CHECKING:
+    from steppe import _core
+    from steppe.parallel import Cluster
+
+SCHEDULES = ("serial", "bsp", "nomad", "hogwild")
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """The resolved common parameters of one fit.
+
+    Attributes
+    ----------
+    cluster : Cluster
+    n_threads : int
+        Threads of this rank.
+    schedule : str
+        Never "auto".
+    device : {"cpu", "cuda"}
+    seed : int
+        64 bits, equal on all ranks.
+    verbose : int
+        0 on all ranks but the first.
+    """
+
+    cluster: Cluster
+    n_threads: int
+    schedule: str
+    device: str
+    seed: int
+    verbose: int
+
+    @property
+    def link(self) -> _core.Link:
+        return self.cluster.link
+
+    def check_memory(self, n_bytes: int) -> None:
+        """Collective. State the bytes that this rank will allocate, and refuse what cannot fit.
+
+        Raises
+        ------
+        MemoryError
+            On the rank where it does not fit (a ClusterError on the others).
+        """
+        available = available_memory()
+        if self.verbose:
+            print(f"memory: about {_readable(n_bytes)} for this fit, {_readable(available)} available")
+        with self.cluster.agree():
+            if n_bytes > available:
+                raise MemoryError(
+                    f"this fit needs about {_readable(n_bytes)} and {_readable(available)} are available: use float32, "
+                    "a smaller model, or more ranks (cluster=)"
+                )
+
+
+def make_plan(estimator: Any, cluster: Cluster, seed: int | None) -> FitPlan:
+    """Collective. Checks the parameters of `estimator` and resolves the common ones.
+
+    `seed`, that of a checkpoint, takes the place of a random_state that is not an int.
+    """
+    with cluster.agree():
+        estimator._validate_params()
+        n_threads = resolve_n_jobs(estimator.n_jobs)
+        schedule = resolve_schedule(estimator, n_threads * cluster.size, cluster.size)
+        device = resolve_device(estimator)
+        if seed is None or isinstance(estimator.random_state, (int, np.integer)):
+            seed = make_seed(estimator.random_state)
+    return FitPlan(
+        cluster=cluster,
+        n_threads=1 if schedule == "serial" else n_threads,
+        schedule=schedule,
+        device=device,
+        seed=cluster.broadcast(seed),
+        verbose=int(estimator.verbose) if cluster.rank == 0 else 0,
+    )
+
+
+def make_seed(random_state: Any) -> int:
+    """A seed of 64 bits from what scikit-learn takes as random_state."""
+    return int(check_random_state(random_state).randint(0, 2**64, dtype=np.uint64))
+
+
+def resolve_n_jobs(n_jobs: int | None) -> int:
+    """Threads for `n_jobs`, with scikit-learn's meaning.
+
+    None is 1 unless in a joblib context. Negative numbers count from the cores that affinity and cgroups allow; in a
+    process that joblib started they share these cores with its siblings.
+
+    Raises
+    ------
+    ValueError
+        If `n_jobs` is 0.
+    """
+    if n_jobs == 0:
+        raise ValueError("n_jobs: got 0; give a positive number of threads, -1 for all cores, or None for 1")
+    threads = int(joblib.effective_n_jobs(n_jobs))
+    share = os.environ.get("OMP_NUM_THREADS", "")  # joblib sets it in its workers: cores / workers
+    if n_jobs is not None and n_jobs < 0 and multiprocessing.parent_process() is not None and share.isdigit():
+        threads = min(threads, max(int(share), 1))
+    return threads
+
+
+def resolve_schedule(estimator: Any, n_workers: int, n_ranks: int) -> str:
+    """The schedule that `estimator` runs on with that many workers on that many ranks."""
+    schedule: str = estimator.schedule
+    if schedule == "auto":
+        return "serial" if n_workers == 1 else estimator._auto_schedule
+    if schedule not in estimator._schedules:
+        raise ValueError(
+            f"schedule: {type(estimator).__name__} does not run on {schedule!r}; "
+            f"choose one of {['auto', *estimator._schedules]}"
+        )
+    if schedule in ("serial", "hogwild") and n_ranks > 1:
+        raise ValueError(
+            f"schedule: {schedule!r} runs in one process and the cluster has {n_ranks} ranks; "
+            "choose 'bsp', 'nomad' or 'auto'"
+        )
+    return schedule
+
+
+def resolve_device(estimator: Any) -> str:
+    """The device that `estimator` runs on."""
+    if estimator.device == "cpu":
+        return "cpu"
+    why = _why_no_cuda(estimator)
+    if why is None:
+        return "cuda"
+    if estimator.device == "auto":
+        return "cpu"
+    raise ValueError(f"device: 'cuda' was asked for, but {why}; use device='cpu' or device='auto'")
+
+
+def _why_no_cuda(estimator: Any) -> str | None:
+    if "cuda" not in estimator._devices:
+        return f"{type(estimator).__name__} has no CUDA kernels"
+    try:
+        from steppe import _cuda  # noqa: F401
+    except ImportError as error:
+        return f"this build of steppe has no working CUDA module ({error})"
+    return None
+
+
+def available_memory() -> int:
+    """Bytes that this process may still allocate: the free memory of the machine, or of its cgroup if that is less."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = 1024 * int(line.split()[1])
+    limit, used = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
+    if limit and used and limit[0].isdigit():
+        free = min(free, max(int(limit[0]) - int(used[0]), 0))
+    return free
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().split("\n")
+    except OSError:
+        return []
+
+
+def _readable(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} GB"
