@@ -32,6 +32,9 @@ Helpers: `_plan.FitPlan`, `_validation` (check_classification, check_regression,
 that starts from the fitted attributes and call ``self._run(plan, session, problem={}, rounds=1)``; ``_starts_warm()``
 says whether fit should do so too. Everything else (history, tolerance, callbacks, checkpoint, Ctrl-C, save) is here.
 
+A native factory releases the GIL around everything but its views of arrays (other ranks may be threads of this
+process), and keeps the link alive: ``py::keep_alive<0, index of link>()``.
+
 The rule on a cluster: validate, then agree, then go. Between two collective calls nothing may raise on one rank alone, so
 whatever may raise goes into ``with plan.cluster.agree(): ...``, which holds no collective call.
 """
