@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "bindings/control.hpp"
 #include "bindings/registers.hpp"
 #include "steppe/core/errors.hpp"
 #include "steppe/io/ratings.hpp"
@@ -15,19 +16,6 @@ namespace steppe::bindings {
 namespace {
 
 namespace py = pybind11;
-
-// Looks for Ctrl-C. A signal's exception stays set in this thread until raise_if_stopped hands it over.
-class Signals final : public Control {
- public:
-  bool poll() override {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-  }
-};
-
-void raise_if_stopped(bool stopped) {
-  if (stopped) throw py::error_already_set();
-}
 
 // A NumPy array of the vector's own memory.
 template <class T>
@@ -61,14 +49,11 @@ class Source {
 
 template <class T>
 py::dict svmlight_dict(const Source& source, const io::SvmlightOptions& options, std::uint32_t n_threads) {
-  io::SvmlightData<T> data;
-  Signals signals;
-  {
-    const py::gil_scoped_release no_gil;
+  PythonControl control;
+  auto data = control.run([&] {
     Team team(n_threads);
-    data = io::read_svmlight<T>(*source, options, team, signals);
-  }
-  raise_if_stopped(data.stopped);
+    return io::read_svmlight<T>(*source, options, team, control);
+  });
   py::dict arrays;
   arrays["n_rows"] = data.n_rows;
   arrays["n_nonzeros"] = data.n_nonzeros;
@@ -110,14 +95,11 @@ py::object as_object(io::IdList&& ids) {
 
 template <class T>
 py::dict ratings_dict(const Source& source, const io::RatingsOptions& options, std::uint32_t n_threads) {
-  io::RatingsData<T> data;
-  Signals signals;
-  {
-    const py::gil_scoped_release no_gil;
+  PythonControl control;
+  auto data = control.run([&] {
     Team team(n_threads);
-    data = io::read_ratings<T>(*source, options, team, signals);
-  }
-  raise_if_stopped(data.stopped);
+    return io::read_ratings<T>(*source, options, team, control);
+  });
   py::dict arrays;
   arrays["row_offsets"] = as_array(std::move(data.row_offsets));
   arrays["items"] = as_array(std::move(data.items));

@@ -10,30 +10,47 @@
 
 namespace steppe::io {
 
-// Readers of numbers in text that ends in a byte no number contains (a line end), so they need no bound. They return
-// the first byte they did not use, or nullptr where no number starts.
+// Readers of numbers in text that ends in eight bytes or more that no number contains (line ends), so they need no
+// bound. They return the first byte they did not use, or nullptr where no number starts.
 
 inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') <= 9; }
 
 namespace detail {
 
-// Eight digits at once: add neighbours by multiplication, three times (1, 2, 4 digits a lane).
-inline bool eight_digits(const char* p, std::uint64_t& value) noexcept {
+inline constexpr std::array<std::uint64_t, 9> kWholePowersOfTen = {1,      10,      100,      1000,     10000,
+                                                                   100000, 1000000, 10000000, 100000000};
+
+// Appends the digits at p, at most eight, to `value` and returns how many. No branch depends on their number, which in
+// real files is as good as random. Reads eight bytes.
+inline std::size_t append_digits(const char* p, std::uint64_t& value) noexcept {
   static_assert(std::endian::native == std::endian::little);
-  std::uint64_t chunk;
-  std::memcpy(&chunk, p, 8);
-  constexpr std::uint64_t kHigh = 0xF0F0F0F0F0F0F0F0, kZeros = 0x3030303030303030, kSix = 0x0606060606060606;
-  if (((chunk & kHigh) | (((chunk + kSix) & kHigh) >> 4)) != 0x3333333333333333) return false;
-  chunk -= kZeros;
-  chunk = (chunk * 10) + (chunk >> 8);
-  value = (((chunk & 0x000000FF000000FF) * 0x000F424000000064) +
-           (((chunk >> 16) & 0x000000FF000000FF) * 0x0000271000000001)) >> 32;
-  return true;
+  constexpr std::uint64_t kZeros = 0x3030303030303030, kAbove9 = 0x7676767676767676, kHigh = 0x8080808080808080;
+  std::uint64_t lanes;
+  std::memcpy(&lanes, p, 8);
+  lanes ^= kZeros;
+  const std::uint64_t others = ((lanes + kAbove9) | lanes) & kHigh;  // right up to the first byte that is no digit
+  const auto count = static_cast<std::size_t>(std::countr_zero(others)) / 8;
+  lanes = count == 0 ? 0 : lanes << (64 - 8 * count);  // leading zeros in place of what follows
+  // Neighbours are added by multiplication: lanes of 1, 2, 4, then 8 digits.
+  lanes = lanes * 10 + (lanes >> 8);
+  lanes = ((lanes & 0x000000FF000000FF) * 0x000F424000000064 +
+           ((lanes >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+  value = value * kWholePowersOfTen[count] + lanes;
+  return count;
+}
+
+// For few digits, mostly as many as last time: a predicted loop is shorter than the arithmetic above.
+inline const char* read_few_digits(const char* p, std::uint64_t& value) noexcept {
+  while (is_digit(*p)) value = value * 10 + static_cast<std::uint64_t>(*p++ - '0');
+  return p;
 }
 
 inline const char* read_digits(const char* p, std::uint64_t& value) noexcept {
-  while (is_digit(*p)) value = value * 10 + static_cast<std::uint64_t>(*p++ - '0');
-  return p;
+  for (;;) {
+    const std::size_t count = append_digits(p, value);
+    p += count;
+    if (count < 8) return p;
+  }
 }
 
 inline constexpr std::array<double, 23> kPowersOfTen = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
@@ -77,16 +94,11 @@ inline const char* parse_real(const char* begin, double& value) noexcept {
   if (negative || *p == '+') ++p;
   const char* const first = p;
   std::uint64_t digits = 0;
-  p = detail::read_digits(p, digits);
+  p = detail::read_few_digits(p, digits);
   auto n_digits = p - first;
   std::int64_t exponent = 0;
   if (*p == '.') {
     const char* const fraction = ++p;
-    std::uint64_t eight;
-    while (*p >= '0' && detail::eight_digits(p, eight)) {  // the first test spares the load of a short fraction's end
-      digits = digits * 100000000 + eight;
-      p += 8;
-    }
     p = detail::read_digits(p, digits);
     n_digits += p - fraction;
     exponent = fraction - p;

@@ -9,11 +9,10 @@ import numpy as np
 from steppe import _core
 from steppe._plan import resolve_n_jobs
 from steppe.datasets._files import File, Source, compressed_rows, is_double, open_binary, open_source, source_size
+from steppe.parallel import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from steppe.parallel import Cluster
 
 __all__ = ["iter_svmlight", "load_svmlight"]
 
@@ -93,8 +92,6 @@ def load_svmlight(
     >>> X.toarray().tolist(), y.tolist()
     ([[0.5, 0.0, 2.0], [0.0, 4.0, 0.0]], [1.0, -1.0])
     """
-    from steppe.parallel import Cluster
-
     ranks = Cluster() if cluster is None else cluster
     with ranks.agree():
         part = offset != 0 or length != -1
