@@ -36,7 +36,7 @@ void MemorySource::read(std::uint64_t position, std::span<char> into) const {
 }
 
 FileSource::FileSource(std::string name, int descriptor) : ByteSource(std::move(name)), descriptor_(descriptor) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor, &status) != 0) throw std::system_error(errno, std::generic_category(), this->name());
   size_ = static_cast<std::uint64_t>(status.st_size);
 }

@@ -34,8 +34,8 @@ class MemorySource final : public ByteSource {
   std::string_view text_;
 };
 
-// An open regular file; the caller closes it. Read with pread, not mapped: an input/output error or a file cut short
-// by somebody else must be an exception, and a mapping would turn it into a signal.
+// An open regular file; the caller closes it. Read with pread, not mapped: an input/output error or a file
+// cut short by somebody else must be an exception, and a mapping would turn it into a signal.
 class FileSource final : public ByteSource {
  public:
   FileSource(std::string name, int descriptor);
@@ -50,15 +50,17 @@ class FileSource final : public ByteSource {
 // Just after the first line end at or after `position`, or the end of the source: where the next line starts.
 std::uint64_t next_line(const ByteSource& source, std::uint64_t position);
 
-// The first line start after `position`, or the end of the source; 0 stays 0. Lines that start in (a, b] are those
-// between line_start_after(a) and line_start_after(b), so adjacent ranges share no line and lose none.
+// The first line start after `position`, or the end of the source; 0 stays 0. Lines that start in (a, b] are
+// those between line_start_after(a) and line_start_after(b), so adjacent ranges share no line and lose none.
 std::uint64_t line_start_after(const ByteSource& source, std::uint64_t position);
 
-// Line starts that cut [begin, end) into pieces of about `piece_bytes`; begin and end must be line starts themselves.
+// Line starts that cut [begin, end) into pieces of about `piece_bytes`; begin and end must be line starts
+// themselves.
 std::vector<std::uint64_t> cut_at_lines(const ByteSource& source, std::uint64_t begin, std::uint64_t end,
                                         std::uint64_t piece_bytes);
 
-// Number of the line (from 1) that holds this position: counts line ends from the start, so only for error messages.
+// Number of the line (from 1) that holds this position: counts line ends from the start, so only for error
+// messages.
 std::uint64_t line_number(const ByteSource& source, std::uint64_t position);
 
 }  // namespace steppe::io

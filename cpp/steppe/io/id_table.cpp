@@ -27,7 +27,7 @@ std::int32_t IdTable::code(std::string_view id) {
 
 std::size_t IdTable::find_slot(std::string_view id) const noexcept {
   const std::size_t mask = slots_.size() - 1;
-  std::size_t slot = std::hash<std::string_view>{}(id) & mask;
+  std::size_t slot = std::hash<std::string_view>{}(id)&mask;
   while (slots_[slot] != kFree && text(static_cast<std::size_t>(slots_[slot])) != id) slot = (slot + 1) & mask;
   return slot;
 }

@@ -9,8 +9,8 @@
 
 namespace steppe::io {
 
-// Numbers the distinct ids that one thread meets, in the order it meets them. Open addressing; the texts lie one after
-// the other in one string.
+// Numbers the distinct ids that one thread meets, in the order it meets them. Open addressing; the texts lie
+// one after the other in one string.
 class IdTable {
  public:
   IdTable() : slots_(64, kFree) {}

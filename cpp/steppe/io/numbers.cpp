@@ -6,7 +6,8 @@ namespace steppe::io::detail {
 
 namespace {
 
-// The end of the longest decimal number that starts here (no sign), or nullptr. from_chars needs it as its bound.
+// The end of the longest decimal number that starts here (no sign), or nullptr. from_chars needs it as its
+// bound.
 const char* end_of_decimal(const char* p) noexcept {
   const auto skip_digits = [&p] {
     const char* const first = p;
@@ -24,7 +25,8 @@ const char* end_of_decimal(const char* p) noexcept {
   return p;
 }
 
-// A number that no finite double is near to: from_chars leaves open on which side. Its decimal exponent tells.
+// A number that no finite double is near to: from_chars leaves open on which side. Its decimal exponent
+// tells.
 double beyond_range(const char* p, const char* end) noexcept {
   std::int64_t magnitude = 0;  // position of the first nonzero digit before (positive) or after the point
   while (p != end && *p == '0') ++p;

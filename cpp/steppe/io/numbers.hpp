@@ -10,8 +10,8 @@
 
 namespace steppe::io {
 
-// Readers of numbers in text that ends in eight bytes or more that no number contains (line ends), so they need no
-// bound. They return the first byte they did not use, or nullptr where no number starts.
+// Readers of numbers in text that ends in eight bytes or more that no number contains (line ends), so they
+// need no bound. They return the first byte they did not use, or nullptr where no number starts.
 
 inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') <= 9; }
 
@@ -20,8 +20,8 @@ namespace detail {
 inline constexpr std::array<std::uint64_t, 9> kWholePowersOfTen = {1,      10,      100,      1000,     10000,
                                                                    100000, 1000000, 10000000, 100000000};
 
-// Appends the digits at p, at most eight, to `value` and returns how many. No branch depends on their number, which in
-// real files is as good as random. Reads eight bytes.
+// Appends the digits at p, at most eight, to `value` and returns how many. No branch depends on their number,
+// which in real files is as good as random. Reads eight bytes.
 inline std::size_t append_digits(const char* p, std::uint64_t& value) noexcept {
   static_assert(std::endian::native == std::endian::little);
   constexpr std::uint64_t kZeros = 0x3030303030303030, kAbove9 = 0x7676767676767676, kHigh = 0x8080808080808080;
@@ -33,8 +33,9 @@ inline std::size_t append_digits(const char* p, std::uint64_t& value) noexcept {
   lanes = count == 0 ? 0 : lanes << (64 - 8 * count);  // leading zeros in place of what follows
   // Neighbours are added by multiplication: lanes of 1, 2, 4, then 8 digits.
   lanes = lanes * 10 + (lanes >> 8);
-  lanes = ((lanes & 0x000000FF000000FF) * 0x000F424000000064 +
-           ((lanes >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+  lanes =
+      ((lanes & 0x000000FF000000FF) * 0x000F424000000064 + ((lanes >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >>
+      32;
   value = value * kWholePowersOfTen[count] + lanes;
   return count;
 }
@@ -85,9 +86,9 @@ inline const char* parse_integer(const char* p, std::int64_t& value) noexcept {
   return end;
 }
 
-// A decimal number, rounded correctly. Up to 2^53 the digits are exact in a double, powers of ten up to 22 as well, and
-// one multiplication or division of two exact numbers rounds once (Clinger 1990): that decides nearly all numbers.
-// A number beyond the range becomes infinite, one below it zero, as in Python.
+// A decimal number, rounded correctly. Up to 2^53 the digits are exact in a double, powers of ten up to 22 as
+// well, and one multiplication or division of two exact numbers rounds once (Clinger 1990): that decides
+// nearly all numbers. A number beyond the range becomes infinite, one below it zero, as in Python.
 inline const char* parse_real(const char* begin, double& value) noexcept {
   const char* p = begin;
   const bool negative = *p == '-';

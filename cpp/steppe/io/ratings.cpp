@@ -51,7 +51,8 @@ void collect_rows(std::vector<RatingsPart<T>>& parts, std::size_t n_users, Ratin
   }
 }
 
-// One user's ratings: sorts them by item, equal items in the file's order, and unites the equal ones at the front.
+// One user's ratings: sorts them by item, equal items in the file's order, and unites the equal ones at the
+// front.
 template <class T>
 class RowSorter {
  public:
@@ -95,7 +96,8 @@ std::vector<std::size_t> sort_rows(const RatingsOptions& options, Team& team, Ra
     for (std::size_t user = first; user < last; ++user) {
       const auto begin = static_cast<std::size_t>(data.row_offsets[user]);
       const auto size = static_cast<std::size_t>(data.row_offsets[user + 1]) - begin;
-      sizes[user] = sorter.sort(std::span(data.items).subspan(begin, size), std::span(data.values).subspan(begin, size));
+      sizes[user] =
+          sorter.sort(std::span(data.items).subspan(begin, size), std::span(data.values).subspan(begin, size));
     }
   });
   return sizes;

@@ -11,8 +11,8 @@
 
 namespace steppe::io {
 
-// Delimited text, one rating a line: any ids of a user and an item, a number, and fields that are ignored. Fields may
-// stand in double quotes, and blanks around them are dropped.
+// Delimited text, one rating a line: any ids of a user and an item, a number, and fields that are ignored.
+// Fields may stand in double quotes, and blanks around them are dropped.
 
 enum class Duplicates : std::uint8_t { refuse, last, mean, sum };
 
@@ -30,12 +30,13 @@ struct RatingsData {
   Column<std::int64_t> row_offsets;  // users + 1
   Column<std::int32_t> items;        // ascending and distinct in each row
   Column<T> values;
-  IdList user_ids, item_ids;         // of the rows and of the columns
-  bool stopped = false;              // control asked to: the data are incomplete
+  IdList user_ids, item_ids;  // of the rows and of the columns
+  bool stopped = false;       // control asked to: the data are incomplete
 };
 
-// Parses pieces of the source in parallel; the result does not depend on the number of threads. A line with too few
-// fields, or a value that is no finite number: InvalidArgument with the file, the line's number and what was met.
+// Parses pieces of the source in parallel; the result does not depend on the number of threads. A line with
+// too few fields, or a value that is no finite number: InvalidArgument with the file, the line's number and
+// what was met.
 template <class T>
 RatingsData<T> read_ratings(const ByteSource& source, const RatingsOptions& options, Team& team, Control& control);
 

@@ -97,7 +97,8 @@ std::string_view RatingsParser<T>::required(std::string_view line, std::size_t c
   std::string_view field = fields_[column];
   if (is_quoted(field)) field = field.substr(1, field.size() - 2);
   if (field.empty() || field.find("\"\"") != std::string_view::npos) {
-    throw MalformedLine(line.data(), "column " + std::to_string(column) + (field.empty() ? " is empty" : " holds quotes"));
+    throw MalformedLine(line.data(),
+                        "column " + std::to_string(column) + (field.empty() ? " is empty" : " holds quotes"));
   }
   return field;
 }

@@ -62,13 +62,11 @@ void join(std::vector<SvmlightData<T>>& parts, const SvmlightOptions& options, T
 }  // namespace
 
 template <class T>
-SvmlightData<T> read_svmlight(const ByteSource& source, const SvmlightOptions& options, Team& team,
-                              Control& control) {
+SvmlightData<T> read_svmlight(const ByteSource& source, const SvmlightOptions& options, Team& team, Control& control) {
   const std::uint64_t size = source.size();
   const std::uint64_t offset = std::min(options.offset, size);
   const std::uint64_t begin = line_start_after(source, offset);
-  const std::uint64_t end =
-      options.length >= size - offset ? size : line_start_after(source, offset + options.length);
+  const std::uint64_t end = options.length >= size - offset ? size : line_start_after(source, offset + options.length);
   const std::vector<std::uint64_t> cuts = cut_at_lines(source, begin, end, options.piece_bytes);
 
   std::vector<SvmlightParser<T>> parsers;
@@ -77,8 +75,7 @@ SvmlightData<T> read_svmlight(const ByteSource& source, const SvmlightOptions& o
   SvmlightData<T> whole;
   whole.stopped = parse_pieces(
       source, cuts, team, control,
-      [&](const Piece& piece) { parts[piece.number] = parsers[piece.member].parse(piece.text); },
-      options.lines_before);
+      [&](const Piece& piece) { parts[piece.number] = parsers[piece.member].parse(piece.text); }, options.lines_before);
   for (const auto& part : parts) {
     whole.n_rows += part.n_rows;
     whole.n_nonzeros += part.n_nonzeros;

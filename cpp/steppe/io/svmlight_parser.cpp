@@ -38,8 +38,8 @@ bool starts_with_feature(const char* p) noexcept {
 }
 
 [[noreturn]] void refuse_feature(const char* token) {
-  throw MalformedLine(token, "a feature must be index:value with a whole index from 0 to 2147483647, got " +
-                                 quoted(token));
+  throw MalformedLine(token,
+                      "a feature must be index:value with a whole index from 0 to 2147483647, got " + quoted(token));
 }
 
 }  // namespace

@@ -10,14 +10,15 @@
 
 namespace steppe::io {
 
-// The lines of one piece, parsed on one thread. Features go to a scratch that is large enough for any text of the
-// piece's size, so that the inner loop never asks for room; `take_part` copies what was met.
+// The lines of one piece, parsed on one thread. Features go to a scratch that is large enough for any text of
+// the piece's size, so that the inner loop never asks for room; `take_part` copies what was met.
 template <class T>
 class SvmlightParser {
  public:
   explicit SvmlightParser(const SvmlightOptions& options) : options_(options) {}
 
-  // The part's offsets start at 0 and its sizes are exact. With options.keep false only the counts are filled.
+  // The part's offsets start at 0 and its sizes are exact. With options.keep false only the counts are
+  // filled.
   SvmlightData<T> parse(std::string_view text);
 
  private:

@@ -7,7 +7,7 @@ import gzip
 import lzma
 import os
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["File", "Source", "compressed_rows", "is_double", "open_binary", "open_source", "source_size"]
 
-File = Union[str, "os.PathLike[str]", IO[bytes]]
-Source = Union[int, bytes]  # the descriptor of a regular file, which threads read at any place; or the whole text
+File: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+# The descriptor of a regular file, which threads read at any place; or the whole text.
+Source: TypeAlias = "int | bytes"
 
 _DECOMPRESSORS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _INT32_MAX = np.iinfo(np.int32).max
@@ -75,7 +76,7 @@ def is_double(dtype: Any) -> bool:
 def compressed_rows(
     values: NDArray[Any], columns: NDArray[np.int32], offsets: NDArray[np.int64], n_columns: int
 ) -> csr_array:
-    """A csr_array of arrays that are sorted and without duplicates, which is then not checked again."""
+    """Make a csr_array of arrays that are sorted and without duplicates, which is then not checked again."""
     index = np.int32 if len(values) <= _INT32_MAX else np.int64  # scipy wants one type for both
     matrix = csr_array(
         (values, columns.astype(index, copy=False), offsets.astype(index, copy=False)),

@@ -34,7 +34,8 @@ class RatingsTruth:
     singular_values : ndarray of shape (rank,)
         Singular values of ``user_factors @ item_factors.T``, in falling order.
     noise : float
-        Standard deviation of the noise on each rating: no estimator has a smaller expected RMSE on new ratings.
+        Standard deviation of the noise on each rating: no estimator has a smaller expected RMSE on new
+        ratings.
     """
 
     user_factors: NDArray[Any]
@@ -56,7 +57,8 @@ class TextTruth:
     Attributes
     ----------
     coef : csr_array of shape (n_classes, n_features)
-        Log-odds of each word against the background: ``argmax(X @ coef.T)`` is the best possible classifier of X.
+        Log-odds of each word against the background: ``argmax(X @ coef.T)`` is the best possible classifier
+        of X.
     labels : ndarray of shape (n_samples,)
         Class of each document before labels were flipped.
     background : ndarray of shape (n_features,)
@@ -89,9 +91,10 @@ def make_ratings(
 ) -> tuple[csr_array, RatingsTruth]:
     r"""Ratings of distinct pairs of a user and an item, from a low-rank matrix and Gaussian noise.
 
-    The matrix has singular values proportional to ``decay ** r``, ``r = 0 .. rank - 1``, and entries of mean square
-    one, so ratings have the standard deviation :math:`\sqrt{1 + noise^2}` (1.04 with the defaults). All pairs are
-    equally likely. The work is that of sorting ``n_ratings`` numbers, plus ``n_ratings * rank`` multiplications.
+    The matrix has singular values proportional to ``decay ** r``, ``r = 0 .. rank - 1``, and entries of mean
+    square one, so ratings have the standard deviation :math:`\sqrt{1 + noise^2}` (1.04 with the defaults).
+    All pairs are equally likely. The work is that of sorting ``n_ratings`` numbers, plus ``n_ratings * rank``
+    multiplications.
 
     Parameters
     ----------
@@ -131,7 +134,9 @@ def make_ratings(
     """
     _check_at_least_one(n_users=n_users, n_items=n_items, n_ratings=n_ratings, rank=rank)
     if n_ratings > n_users * n_items:
-        raise ValueError(f"n_ratings: {n_ratings} distinct pairs were asked for, but there are {n_users * n_items}")
+        raise ValueError(
+            f"n_ratings: {n_ratings} distinct pairs were asked for, but there are {n_users * n_items}"
+        )
     if rank > min(n_users, n_items):
         raise ValueError(f"rank: {rank} is more than min(n_users, n_items) = {min(n_users, n_items)}")
     if not 0 < decay <= 1:
@@ -204,10 +209,10 @@ def make_text_classification(
 ) -> tuple[csr_array, NDArray[np.int64], TextTruth]:
     r"""Word counts of documents of known classes, with a linear rule that classifies them best.
 
-    Words follow Zipf's law, :math:`p(w) \propto 1 / (1 + w)`, over the vocabulary in a random order. Each class prefers
-    some words of its own: a document of class c draws every word from
-    :math:`(1 - signal)\,p + signal\,q_c`, until it holds `n_nonzero` distinct words. The log-odds of the classes are
-    then linear in the counts. Finally a share `label_noise` of the labels is replaced by other classes.
+    Words follow Zipf's law, :math:`p(w) \propto 1 / (1 + w)`, over the vocabulary in a random order. Each
+    class prefers some words of its own: a document of class c draws every word from :math:`(1 - signal)\,p +
+    signal\,q_c`, until it holds `n_nonzero` distinct words. The log-odds of the classes are then linear in
+    the counts. Finally a share `label_noise` of the labels is replaced by other classes.
 
     Parameters
     ----------
@@ -249,7 +254,9 @@ def make_text_classification(
     """
     _check_at_least_one(n_samples=n_samples, n_features=n_features, n_nonzero=n_nonzero, n_classes=n_classes)
     if n_nonzero * 4 > n_features:
-        raise ValueError(f"n_nonzero: {n_nonzero} is more than a quarter of n_features={n_features}; use fewer words")
+        raise ValueError(
+            f"n_nonzero: {n_nonzero} is more than a quarter of n_features={n_features}; use fewer words"
+        )
     for name, share in (("signal", signal), ("label_noise", label_noise)):
         if not 0 <= share < 1:
             raise ValueError(f"{name}: it must be in [0, 1), got {share}")
@@ -260,9 +267,10 @@ def make_text_classification(
     words = _WordModel(rng, n_features, n_classes, signal)
     labels = rng.integers(n_classes, size=n_samples)
     documents, columns, counts = words.documents(rng, labels, n_nonzero)
-    values = counts.astype(dtype)
+    values: NDArray[Any] = counts.astype(dtype)
     if norm == "l2":
-        values /= np.sqrt(np.bincount(documents, weights=values * values))[documents]
+        lengths = np.sqrt(np.bincount(documents, weights=counts**2))
+        values = (counts / lengths[documents]).astype(dtype)
     X = _csr(values, columns, np.bincount(documents, minlength=n_samples), n_features)
     y = labels.copy()
     if n_classes > 1:
@@ -322,8 +330,8 @@ class _WordModel:
 
 
 def _until_distinct(words: NDArray[np.int64], n_distinct: int) -> tuple[NDArray[Any], ...]:
-    """Read each row until n_distinct different words were met: (row, word, count) sorted, and which rows had enough."""
-    n_rows, n_words = words.shape
+    """Read each row until n_distinct words were met: (row, word, count) sorted, and which rows had enough."""
+    n_words = words.shape[1]
     order = np.argsort(words, axis=1, kind="stable")
     ordered = np.take_along_axis(words, order, axis=1)
     opens = np.ones(words.shape, dtype=bool)  # in word order: the first time this word is read
@@ -332,7 +340,8 @@ def _until_distinct(words: NDArray[np.int64], n_distinct: int) -> tuple[NDArray[
     np.put_along_axis(is_new, order, opens, axis=1)
     met = np.cumsum(is_new, axis=1)
     read = np.take_along_axis(met <= n_distinct, order, axis=1)
-    # A word's repeats follow its first reading, so a group is read as a leading part: add what is read of each group.
+    # A word's repeats follow its first reading, so a group is read as a leading part: add what is read of
+    # each group.
     group = np.cumsum(opens.ravel()) - 1
     counts = np.bincount(group, weights=read.ravel()).astype(np.int64)
     starts = np.flatnonzero(opens.ravel())
@@ -353,7 +362,7 @@ def _csr(values: NDArray[Any], columns: NDArray[Any], row_sizes: NDArray[Any], n
 
 
 def _distinct(rng: np.random.Generator, population: int, size: int) -> NDArray[np.int64]:
-    """Sorted random subset of ``range(population)``: draw with repeats, drop the repeats, thin out the excess."""
+    """Sorted random subset of ``range(population)``: draw with repeats, drop those, thin out the excess."""
     if 2 * size > population:  # choose what to leave out instead
         absent = np.ones(population, dtype=bool)
         absent[_distinct(rng, population, population - size)] = False
@@ -363,7 +372,8 @@ def _distinct(rng: np.random.Generator, population: int, size: int) -> NDArray[n
         missing = size - len(chosen)
         excess = int(missing * (1.0 + 1.5 * size / population)) + 16
         drawn = np.sort(np.concatenate([chosen, rng.integers(population, size=excess)]))
-        chosen = drawn[np.concatenate([[True], drawn[1:] != drawn[:-1]])]  # np.unique hashes: several times slower
+        is_new = np.concatenate([[True], drawn[1:] != drawn[:-1]])
+        chosen = drawn[is_new]  # np.unique hashes, which is several times slower
     if len(chosen) > size:
         chosen = np.delete(chosen, rng.choice(len(chosen), len(chosen) - size, replace=False))
     return chosen
@@ -374,14 +384,14 @@ def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[n
 
 
 def _zipf(size: int) -> NDArray[np.float64]:
-    mass = 1.0 / np.arange(1, size + 1)
-    return mass / mass.sum()
+    mass: NDArray[np.float64] = 1.0 / np.arange(1, size + 1)
+    return np.asarray(mass / mass.sum())
 
 
 def _inverse_cdf(mass: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
     cumulative = np.cumsum(mass)
     found = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-    return np.minimum(found, len(mass) - 1)
+    return np.asarray(np.minimum(found, len(mass) - 1))
 
 
 def _generator(random_state: Any) -> np.random.Generator:

@@ -52,27 +52,28 @@ def load_ratings(
     dtype: Any = np.float32,
     n_jobs: int | None = None,
 ) -> Ratings:
-    """Load ratings from delimited text (csv, tsv, MovieLens' ``::``), parsing pieces of it in parallel.
+    r"""Load ratings from delimited text (csv, tsv, MovieLens' ``::``), parsing pieces of it in parallel.
 
-    Ids may be anything; numbers stay numbers. Other columns, such as a time, are ignored, and so are blank lines.
-    Fields may stand in double quotes. Time is linear in the size of the file, and n log n in the number of distinct
-    ids; a compressed file (.gz, .bz2, .xz) is first decompressed into memory.
+    Ids may be anything; numbers stay numbers. Other columns, such as a time, are ignored, and so are blank
+    lines. Fields may stand in double quotes. Time is linear in the size of the file, and n log n in the
+    number of distinct ids; a compressed file (.gz, .bz2, .xz) is first decompressed into memory.
 
     Parameters
     ----------
     path : str, path-like or binary file
         What to read.
     sep : str, default="auto"
-        Text between fields; " " is any run of blanks. "auto" takes what the first line holds, of ``::``, tab, comma,
-        semicolon, ``|``, else blanks.
+        Text between fields; " " is any run of blanks. "auto" takes what the first line holds, of ``::``, tab,
+        comma, semicolon, ``|``, else blanks.
     columns : sequence of 2 or 3 int, default=(0, 1, 2)
         Which fields, from 0, are the user, the item and the rating. Without the third every line counts 1.
     skip_header : bool or "auto", default="auto"
-        Whether the first line names the columns. "auto": if its rating is no number; without ratings, if an id is no
-        integer where the second line has an integer.
+        Whether the first line names the columns. "auto": if its rating is no number; without ratings, if an
+        id is no integer where the second line has an integer.
     duplicates : {"error", "last", "mean", "sum"}, default="error"
-        What to do when a user rates an item more than once. Which rating counts is a decision about the data, so by
-        default none is dropped silently; "last" is the last line of the file, "sum" suits plays or clicks.
+        What to do when a user rates an item more than once. Which rating counts is a decision about the data,
+        so by default none is dropped silently; "last" is the last line of the file, "sum" suits plays or
+        clicks.
     dtype : {np.float32, np.float64}, default=np.float32
         Type of the ratings.
     n_jobs : int or None, default=None
@@ -81,20 +82,20 @@ def load_ratings(
     Returns
     -------
     Ratings
-        A named tuple ``(X, users, items)``: a csr_array of shape (n_users, n_items) with sorted columns, and the ids
-        of its rows and columns.
+        A named tuple ``(X, users, items)``: a csr_array of shape (n_users, n_items) with sorted columns, and
+        the ids of its rows and columns.
 
     Raises
     ------
     ValueError
-        A line has too few fields or a rating that is no finite number (the message names file, line and what was met),
-        the file holds no rating, or a user rates an item twice and ``duplicates="error"``.
+        A line has too few fields or a rating that is no finite number (the message names file, line and what
+        was met), the file holds no rating, or a user rates an item twice and ``duplicates="error"``.
 
     Examples
     --------
     >>> import io
     >>> from steppe.datasets import load_ratings
-    >>> X, users, items = load_ratings(io.BytesIO(b"user,item,stars\\nann,7,4.5\\nbob,3,1\\nann,3,2\\n"))
+    >>> X, users, items = load_ratings(io.BytesIO(b"user,item,stars\nann,7,4.5\nbob,3,1\nann,3,2\n"))
     >>> X.toarray().tolist(), users.tolist(), items.tolist()
     ([[2.0, 4.5], [1.0, 0.0]], ['ann', 'bob'], [3, 7])
     """
@@ -120,13 +121,17 @@ def load_ratings(
     if not len(data["values"]):
         raise ValueError(f"{name}: the file holds no rating")
     users, items = (_ids(data[key], name) for key in ("user_ids", "item_ids"))
-    return Ratings(compressed_rows(data["values"], data["items"], data["row_offsets"], len(items)), users, items)
+    return Ratings(
+        compressed_rows(data["values"], data["items"], data["row_offsets"], len(items)), users, items
+    )
 
 
 def _checked_columns(columns: Sequence[int]) -> list[int]:
     fields = [int(column) for column in columns]
     if len(fields) not in (2, 3) or len(set(fields)) != len(fields) or min(fields) < 0:
-        raise ValueError(f"columns: expected 2 or 3 different numbers from 0 (user, item, rating), got {columns!r}")
+        raise ValueError(
+            f"columns: expected 2 or 3 different numbers from 0 (user, item, rating), got {columns!r}"
+        )
     return fields
 
 
@@ -137,7 +142,7 @@ def _checked_separator(sep: str) -> str:
 
 
 def _first_lines(source: Source) -> list[tuple[int, str]]:
-    """The first two lines that are not blank, with their numbers."""
+    """Return the first two lines that are not blank, with their numbers."""
     head = os.pread(source, _HEAD_BYTES, 0) if isinstance(source, int) else source[:_HEAD_BYTES]
     lines = enumerate(head.decode("utf-8", "replace").split("\n"), start=1)
     return [(number, line) for number, line in lines if line.strip()][:2]
@@ -150,7 +155,8 @@ def _detect_separator(head: list[tuple[int, str]]) -> str:
 
 def _has_header(head: list[tuple[int, str]], sep: str, fields: list[int]) -> bool:
     lines = [
-        [field.strip().strip('"') for field in (line.split() if sep == " " else line.split(sep))] for _, line in head
+        [field.strip().strip('"') for field in (line.split() if sep == " " else line.split(sep))]
+        for _, line in head
     ]
     if not lines or any(len(line) <= max(fields) for line in lines):
         return False

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import itertools
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from steppe import _core
 from steppe._plan import resolve_n_jobs
-from steppe.datasets._files import File, Source, compressed_rows, is_double, open_binary, open_source, source_size
+from steppe.datasets._files import (
+    File,
+    Source,
+    compressed_rows,
+    is_double,
+    open_binary,
+    open_source,
+    source_size,
+)
 from steppe.parallel import Cluster
 
 if TYPE_CHECKING:
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["iter_svmlight", "load_svmlight"]
 
-ZeroBased = Literal["auto"] | bool
+ZeroBased: TypeAlias = 'bool | Literal["auto"]'
 
 
 def load_svmlight(
@@ -32,38 +41,39 @@ def load_svmlight(
     n_jobs: int | None = None,
     cluster: Cluster | None = None,
 ) -> tuple[Any, ...]:
-    """Load a file in the svmlight (LibSVM) format, parsing pieces of it in parallel.
+    r"""Load a file in the svmlight (LibSVM) format, parsing pieces of it in parallel.
 
-    Each line is ``label [qid:group] index:value ... [# comment]``; blank lines and comments are skipped. The result is
-    that of :func:`sklearn.datasets.load_svmlight_file`; beyond it, indices that are not in order are sorted, and an
-    error names the file, the line and what was met. Time and memory are linear in the size of the file; a plain file
-    is read piece by piece, a compressed one (.gz, .bz2, .xz) is first decompressed into memory.
+    Each line is ``label [qid:group] index:value ... [# comment]``; blank lines and comments are skipped. The
+    result is that of :func:`sklearn.datasets.load_svmlight_file`; beyond it, indices that are not in order
+    are sorted, and an error names the file, the line and what was met. Time and memory are linear in the size
+    of the file; a plain file is read piece by piece, a compressed one (.gz, .bz2, .xz) is first decompressed
+    into memory.
 
     Parameters
     ----------
     path : str, path-like or binary file
         What to read.
     n_features : int, default=None
-        Columns of X, such as a model's ``n_features_in_``; may exceed what the file holds. By default the highest
-        index decides. Needed when `offset` or `length` is given.
+        Columns of X, such as a model's ``n_features_in_``; may exceed what the file holds. By default the
+        highest index decides. Needed when `offset` or `length` is given.
     dtype : {np.float64, np.float32}, default=np.float64
         Type of the values of X. Decimals are rounded to float64, then to `dtype`.
     zero_based : bool or "auto", default="auto"
-        Whether the first column has index 0 in the file or 1. "auto": 1 if the file has no index 0. A part of a file
-        cannot tell, so with `offset` or `length` "auto" means True.
+        Whether the first column has index 0 in the file or 1. "auto": 1 if the file has no index 0. A part of
+        a file cannot tell, so with `offset` or `length` "auto" means True.
     multilabel : bool, default=False
         Whether a line may have several labels, ``3,7``, or none.
     query_id : bool, default=False
         Whether to return the numbers of ``qid:``, which every line must then have.
     offset, length : int, default=0, -1
-        Load the lines that start in the bytes ``(offset, offset + length]``, and the first line if `offset` is 0; a
-        length of -1 reaches to the end. Adjacent ranges share no line and lose none.
+        Load the lines that start in the bytes ``(offset, offset + length]``, and the first line if `offset`
+        is 0; a length of -1 reaches to the end. Adjacent ranges share no line and lose none.
     n_jobs : int or None, default=None
         Number of threads; None is 1, -1 all cores.
     cluster : steppe.parallel.Cluster or None, default=None
-        Each rank loads an equal share of the bytes (of the range, if one is given); shares follow each other in rank
-        order, and `n_features` and the base of the indices are unified. Collective. A compressed file is decompressed
-        by every rank.
+        Each rank loads an equal share of the bytes (of the range, if one is given); shares follow each other
+        in rank order, and `n_features` and the base of the indices are unified. Collective. A compressed file
+        is decompressed by every rank.
 
     Returns
     -------
@@ -77,8 +87,8 @@ def load_svmlight(
     Raises
     ------
     ValueError
-        A line is malformed, an index occurs twice in a line, `n_features` is smaller than what the file holds, or
-        missing where a range is loaded.
+        A line is malformed, an index occurs twice in a line, `n_features` is smaller than what the file
+        holds, or missing where a range is loaded.
 
     See Also
     --------
@@ -88,7 +98,7 @@ def load_svmlight(
     --------
     >>> import io
     >>> from steppe.datasets import load_svmlight
-    >>> X, y = load_svmlight(io.BytesIO(b"1 1:0.5 3:2\\n-1 2:4 # a comment\\n"))
+    >>> X, y = load_svmlight(io.BytesIO(b"1 1:0.5 3:2\n-1 2:4 # a comment\n"))
     >>> X.toarray().tolist(), y.tolist()
     ([[0.5, 0.0, 2.0], [0.0, 4.0, 0.0]], [1.0, -1.0])
     """
@@ -97,13 +107,19 @@ def load_svmlight(
         part = offset != 0 or length != -1
         _check_range(offset, length)
         if part and n_features is None:
-            raise ValueError("n_features: it must be given when offset or length is, as a part may lack columns")
+            raise ValueError(
+                "n_features: it must be given when offset or length is, as a part may lack columns"
+            )
         if part and zero_based == "auto":
             zero_based = True
         reader = _Reader(dtype, zero_based, multilabel, query_id, n_jobs)
         with open_source(path) as (source, name):
             begin, end = _share(source_size(source), offset, length, ranks.rank, ranks.size)
-            data = reader.read(source, name, offset=begin, length=end - begin) if end > begin else reader.nothing()
+            data = (
+                reader.read(source, name, offset=begin, length=end - begin)
+                if end > begin
+                else reader.nothing()
+            )
     extents = ranks.gather((data["lowest_index"], data["highest_index"]))
     base = reader.base(min(lowest for lowest, _ in extents))
     columns = _n_columns(n_features, max(highest for _, highest in extents) - base, name)
@@ -121,10 +137,10 @@ def iter_svmlight(
     query_id: bool = False,
     n_jobs: int | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Load a svmlight file batch by batch, for ``partial_fit`` on files larger than memory.
+    r"""Load a svmlight file batch by batch, for ``partial_fit`` on files larger than memory.
 
-    Unless both `n_features` and `zero_based` are given, a first pass over the file finds them; it keeps no examples.
-    Compressed files are decompressed as they are read. Memory is a few times `batch_bytes`.
+    Unless both `n_features` and `zero_based` are given, a first pass over the file finds them; it keeps no
+    examples. Compressed files are decompressed as they are read. Memory is a few times `batch_bytes`.
 
     Parameters
     ----------
@@ -149,7 +165,7 @@ def iter_svmlight(
     --------
     >>> import io
     >>> from steppe.datasets import iter_svmlight
-    >>> text = io.BytesIO(b"1 1:0.5 3:2\\n-1 2:4\\n")
+    >>> text = io.BytesIO(b"1 1:0.5 3:2\n-1 2:4\n")
     >>> [X.toarray().tolist() for X, y in iter_svmlight(text, batch_bytes=1)]
     [[[0.5, 0.0, 2.0]], [[0.0, 4.0, 0.0]]]
     """
@@ -171,7 +187,9 @@ def iter_svmlight(
 class _Reader:
     """The options that all parts of a file share."""
 
-    def __init__(self, dtype: Any, zero_based: ZeroBased, multilabel: bool, query_id: bool, n_jobs: int | None) -> None:
+    def __init__(
+        self, dtype: Any, zero_based: ZeroBased, multilabel: bool, query_id: bool, n_jobs: int | None
+    ) -> None:
         if zero_based not in (True, False, "auto"):
             raise ValueError(f"zero_based: it must be True, False or 'auto', got {zero_based!r}")
         self.zero_based = zero_based
@@ -189,7 +207,7 @@ class _Reader:
         return _core.read_svmlight(source, name, **self.options, **place)
 
     def nothing(self) -> dict[str, Any]:
-        """What a rank without bytes has read."""
+        """Return what a rank without bytes has read."""
         return self.read(b"", "")
 
     def batches(self, path: File, batch_bytes: int, *, keep: bool) -> Iterator[tuple[dict[str, Any], str]]:
@@ -219,7 +237,7 @@ class _Reader:
         y = data["labels"]
         if self.multilabel:
             labels, ends = y.tolist(), data["label_offsets"].tolist()
-            y = [tuple(labels[first:last]) for first, last in zip(ends[:-1], ends[1:], strict=True)]
+            y = [tuple(labels[first:last]) for first, last in itertools.pairwise(ends)]
         return (X, y, data["query_ids"]) if self.query_id else (X, y)
 
 
@@ -231,7 +249,7 @@ def _check_range(offset: int, length: int) -> None:
 
 
 def _share(size: int, offset: int, length: int, rank: int, n_ranks: int) -> tuple[int, int]:
-    """The bytes of one rank: consecutive, and equal up to one."""
+    """Return the bytes of one rank: consecutive, and equal up to one."""
     begin = min(offset, size)
     end = size if length == -1 else min(offset + length, size)
     return begin + (end - begin) * rank // n_ranks, begin + (end - begin) * (rank + 1) // n_ranks
