@@ -77,13 +77,7 @@ class Callbacks:
     """The callbacks of one fit, plain and scikit-learn's, seen as one."""
 
     def __init__(self, estimator: Any, callbacks: Any) -> None:
-        given = (
-            []
-            if callbacks is None
-            else list(callbacks)
-            if isinstance(callbacks, (list, tuple))
-            else [callbacks]
-        )
+        given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         self._estimator = estimator
         self._protocol = [c for c in given if FitCallback is not None and isinstance(c, FitCallback)]
         self._plain = [c for c in given if not any(c is other for other in self._protocol)]

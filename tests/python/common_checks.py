@@ -206,13 +206,9 @@ def check_checkpoint(case: Case, directory: Path) -> None:
         finally:
             type(killed)._checkpoint_seconds = usual
         seen = []
-        resumed = case.make(
-            **common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration)
-        )
+        resumed = case.make(**common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration))
         resumed.fit(*data)
-        assert seen == list(range(3, N_ITER + 1)), (
-            "resumes after the last checkpoint, which is of iteration 2"
-        )
+        assert seen == list(range(3, N_ITER + 1)), "resumes after the last checkpoint, which is of iteration 2"
         assert_same_fit(resumed, case.make(**common).fit(*data))
         assert len(resumed.history_) == N_ITER
 
@@ -220,9 +216,7 @@ def check_checkpoint(case: Case, directory: Path) -> None:
             case.make(**common, checkpoint=path).fit(*case.data(50, 6, seed=3))
         with pytest.raises(ValueError, match=r"seed was"):
             case.make(**common, checkpoint=path, random_state=1).fit(*data)
-        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(
-            *data
-        )  # takes the seed of the file
+        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(*data)  # takes the seed of the file
         assert_same_fit(unseeded, resumed)
 
 
