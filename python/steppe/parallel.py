@@ -233,8 +233,7 @@ def _mpi_link(comm: Any, timeout: float) -> _core.Link:
         raise ImportError(
             f"this steppe cannot use MPI ({error}); install 'steppe[mpi]', or build steppe where MPI is found"
         ) from error
-    handle = comm.handle  # mpi4py gives a negative int of C as a positive number of 64 bits
-    link: _core.Link = _mpi.make_link(handle - 2**64 if handle >= 2**63 else handle, timeout)
+    link: _core.Link = _mpi.make_link(comm.handle, timeout)
     return link
 
 

@@ -35,16 +35,6 @@ def shared_path(cluster, tmp_path):
     return cluster.broadcast(tmp_path)
 
 
-def test_a_part_of_the_world(cluster):
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD.Split(color=cluster.rank % 2)
-    part = Cluster(comm)
-    assert part.gather(cluster.rank) == [r for r in range(cluster.size) if r % 2 == cluster.rank % 2]
-    del part
-    comm.Free()
-
-
 def test_ranks_fit_the_model_of_one_process(cluster):
     X, y = labelled()
     model = TinySoftmax(cluster=cluster, **QUICK).fit(*share(cluster, X, y))
