@@ -201,6 +201,11 @@ def test_partial_fit_appends_to_the_history():
         model.partial_fit(X, np.where(y == 0, 9, y))
 
 
+@pytest.mark.parametrize(("answer", "iterations"), [(True, 1), (np.True_, 1), (np.False_, 5), (None, 5), ("text", 5)])
+def test_only_true_stops_a_fit(answer, iterations):
+    assert TinySoftmax(callbacks=[lambda info: answer], **QUICK).fit(*labelled()).n_iter_ == iterations
+
+
 def test_a_failing_visit_raises_through_fit():
     with pytest.raises(RuntimeError, match="a visit failed"):
         TinySoftmax(fail_at=2, **QUICK).fit(*labelled())
