@@ -361,7 +361,7 @@ def test_search_pipeline_and_routing():
         model = TinySoftmax(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
         weights = np.r_[np.zeros(45), np.ones(45)]
         result = cross_validate(model, X, y, params={"sample_weight": weights}, cv=3, return_estimator=True)
-        unweighted = cross_validate(TinySoftmax(**QUICK), X, y, cv=3, return_estimator=True)
+        unweighted = cross_validate(TinySoftmax(**QUICK), X, y, params={}, cv=3, return_estimator=True)
         assert (result["estimator"][0].coef_ != unweighted["estimator"][0].coef_).any()
     assert "TinySoftmax" in TinySoftmax()._repr_html_()
 
