@@ -42,7 +42,6 @@ class FitSession:
     def result(self) -> dict[str, NDArray[Any]]: ...
 
 def check_csr(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, n_columns: int, name: str) -> None: ...
-
 def read_svmlight(
     source: int | bytes,
     name: str,
