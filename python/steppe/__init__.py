@@ -7,10 +7,11 @@ import importlib
 from types import ModuleType
 
 from steppe._core import ClusterError, __version__
+from steppe._persistence import load
 
 _SUBMODULES = ("datasets", "linear_model", "parallel", "recommend")
 
-__all__ = ["ClusterError", "__version__", *_SUBMODULES]
+__all__ = ["ClusterError", "__version__", "load", *_SUBMODULES]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -32,6 +32,9 @@ Helpers: `_plan.FitPlan`, `_validation` (check_classification, check_regression,
 that starts from the fitted attributes and call ``self._run(plan, session, problem={}, rounds=1)``; ``_starts_warm()``
 says whether fit should do so too. Everything else (history, tolerance, callbacks, checkpoint, Ctrl-C, save) is here.
 
+A native factory releases the GIL around everything but its views of arrays (other ranks may be threads of this
+process), and keeps the link alive: ``py::keep_alive<0, index of link>()``.
+
 The rule on a cluster: validate, then agree, then go. Between two collective calls nothing may raise on one rank alone, so
 whatever may raise goes into ``with plan.cluster.agree(): ...``, which holds no collective call.
 """
@@ -163,6 +166,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     def _plan(self) -> FitPlan:
         """Collective. Check the parameters, and resolve the common ones for one fit."""
         cluster = cluster_or_alone(self.cluster)
+        with cluster.agree():
+            self._validate_params()
         return make_plan(self, cluster, seed_of(self.checkpoint, cluster))
 
     def _run(self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None) -> None:
