@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kNewtonSteps = 8;
 
+// What rounding leaves of 1 - share: a smaller rest is not known.
+template <class T>
+constexpr T kLeastRest = std::is_same_v<T, float> ? T(1e-6) : T(1e-14);
+
 // What the Newton iteration of one row works on.
 template <class T>
 struct RowState {
@@ -140,7 +144,52 @@ template <class T>
   solve_nested(row, shifted);
 }
 
+// Scores relative to the row's last known normaliser.
+template <class Access, class T>
+[[gnu::always_inline]] inline void relative_scores(SparseRow<T> x, const DualBlock<T>& block, T normaliser, T* scores) {
+  for (std::size_t c = 0; c < block.lanes; ++c) scores[c] = block.intercept ? Access::load(block.intercept[c]) : T{0};
+  add_scores<Access>(x, block.weights, block.lanes, scores);
+#pragma omp simd
+  for (std::size_t c = 0; c < block.n_classes; ++c) scores[c] -= normaliser;
+}
+
+// Moves a row's dual variables to q (a part of the way under damping), leaves the change in q and the new scores in
+// `scores`, and returns their log-sum.
 template <class T>
+[[gnu::always_inline]] inline T move_dual(T* dual, T* q, T* scores, std::size_t n, T kappa, T damping) {
+  T top = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : top)
+  for (std::size_t c = 0; c < n; ++c) {
+    const T change = damping * (q[c] - dual[c]);
+    dual[c] += change;
+    scores[c] -= kappa * change;
+    q[c] = change;
+    top = scores[c] > top ? scores[c] : top;
+  }
+  T share = 0;
+#pragma omp simd reduction(+ : share)
+  for (std::size_t c = 0; c < n; ++c) share += exponential(scores[c] - top);
+  return top + std::log(share);
+}
+
+// Adds -omega/alpha change x^T to the weights, and the change to what the intercept is made of.
+template <class Access, class T>
+[[gnu::always_inline]] inline void apply(SparseRow<T> x, const DualBlock<T>& block, const DualSettings<T>& settings,
+                                         T omega, const T* change, T* step) {
+  const std::size_t n = block.n_classes;
+  if (block.intercept) {
+    for (std::size_t c = 0; c < n; ++c) {
+      add_to<Access>(block.dual_sum[c], omega * change[c]);
+      add_to<Access>(block.intercept[c], -omega * settings.intercept_scale * change[c]);
+    }
+  }
+#pragma omp simd
+  for (std::size_t c = 0; c < n; ++c) step[c] = -settings.inverse_alpha * omega * change[c];
+  std::fill(step + n, step + block.lanes, T{0});
+  add_outer<Access>(x, step, block.lanes, block.weights);
+}
+
+template <class Access, class T>
 [[gnu::always_inline]] inline void sweep(const DualRows<T>& rows, const DualBlock<T>& block,
                                          const DualSettings<T>& settings, std::span<T> scratch) {
   const std::size_t lanes = block.lanes, n = block.n_classes;
@@ -151,64 +200,60 @@ template <class T>
     const T omega = rows.weight[i];
     if (omega == 0) continue;
     const SparseRow<T> x = rows.x.row(i);
-    if (block.intercept) {
-      std::copy(block.intercept, block.intercept + lanes, scores);
-    } else {
-      std::fill(scores, scores + lanes, T{0});
-    }
-    add_scores(x, block.weights, lanes, scores);
-
-    T* dual = block.dual + i * lanes;
     const T normaliser = rows.log_normaliser[i];
+    relative_scores<Access>(x, block, normaliser, scores);
     T rest = 0;
-    if (!block.all_classes) {
-      rest = 1 - std::exp(block.log_share[i] - normaliser);
-      rest = rest > T(1e-6) ? rest : T(1e-6);
-    }
-#pragma omp simd
-    for (std::size_t c = 0; c < n; ++c) {
-      scores[c] -= normaliser;
-      log_q[c] = scores[c];
-    }
+    if (!block.all_classes) rest = std::max(1 - std::exp(block.log_share[i] - normaliser), kLeastRest<T>);
+    std::copy(scores, scores + n, log_q);
+    T* dual = block.dual + i * lanes;
     RowState<T> row{log_q, q, dual, n, rows.curvature[i], rest, T{0}};
     solve(row, scores);
-    T top = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : top)
-    for (std::size_t c = 0; c < n; ++c) {
-      const T change = settings.damping * (q[c] - dual[c]);
-      dual[c] += change;
-      scores[c] -= row.kappa * change;
-      q[c] = change;
-      top = scores[c] > top ? scores[c] : top;
-    }
-    T share = 0;
-#pragma omp simd reduction(+ : share)
-    for (std::size_t c = 0; c < n; ++c) share += exponential(scores[c] - top);
-    block.log_share[i] = normaliser + top + std::log(share);
-    rows.log_normaliser[i] =
-        rest == 0 ? block.log_share[i] : log_sum(block.log_share[i], normaliser + std::log(rest));
-    if (block.intercept) {
-#pragma omp simd
-      for (std::size_t c = 0; c < n; ++c) {
-        block.dual_sum[c] += omega * q[c];
-        block.intercept[c] -= omega * settings.intercept_scale * q[c];
-      }
-    }
-    for (std::size_t c = 0; c < n; ++c) scores[c] = -settings.inverse_alpha * omega * q[c];
-    std::fill(scores + n, scores + lanes, T{0});
-    add_outer(x, scores, lanes, block.weights);
+    const T share = normaliser + move_dual(dual, q, scores, n, row.kappa, settings.damping);
+    block.log_share[i] = share;
+    rows.log_normaliser[i] = rest == 0 ? share : log_sum(share, normaliser + std::log(rest));
+    apply<Access>(x, block, settings, omega, q, scores);
+  }
+}
+
+template <class T>
+[[gnu::always_inline]] inline void rebuild(const DualRows<T>& rows, std::span<const std::int32_t> labels,
+                                           std::int32_t first_class, const DualBlock<T>& block,
+                                           const DualSettings<T>& settings, std::span<T> scratch) {
+  T* residual = scratch.data() + block.lanes;
+  for (std::size_t i = 0; i < rows.x.rows(); ++i) {
+    if (rows.weight[i] == 0) continue;
+    std::copy_n(block.dual + i * block.lanes, block.lanes, residual);
+    const std::int64_t own = std::int64_t{labels[i]} - first_class;
+    if (own >= 0 && own < static_cast<std::int64_t>(block.n_classes)) residual[own] -= 1;
+    apply<Exclusive>(rows.x.row(i), block, settings, rows.weight[i], residual, scratch.data());
   }
 }
 
 }  // namespace
 
 STEPPE_MULTIVERSION void sweep_softmax_dual(const DualRows<float>& rows, const DualBlock<float>& block,
-                                            const DualSettings<float>& settings, std::span<float> scratch) {
-  sweep(rows, block, settings, scratch);
+                                            const DualSettings<float>& settings, Scratch<float> scratch) {
+  sweep<Exclusive>(rows, block, settings, scratch);
 }
 STEPPE_MULTIVERSION void sweep_softmax_dual(const DualRows<double>& rows, const DualBlock<double>& block,
-                                            const DualSettings<double>& settings, std::span<double> scratch) {
-  sweep(rows, block, settings, scratch);
+                                            const DualSettings<double>& settings, Scratch<double> scratch) {
+  sweep<Exclusive>(rows, block, settings, scratch);
+}
+void sweep_softmax_dual_shared(const DualRows<float>& rows, const DualBlock<float>& block,
+                               const DualSettings<float>& settings, Scratch<float> scratch) {
+  sweep<Shared>(rows, block, settings, scratch);
+}
+void sweep_softmax_dual_shared(const DualRows<double>& rows, const DualBlock<double>& block,
+                               const DualSettings<double>& settings, Scratch<double> scratch) {
+  sweep<Shared>(rows, block, settings, scratch);
+}
+void add_dual_weights(const DualRows<float>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,
+                      const DualBlock<float>& block, const DualSettings<float>& settings, Scratch<float> scratch) {
+  rebuild(rows, labels, first_class, block, settings, scratch);
+}
+void add_dual_weights(const DualRows<double>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,
+                      const DualBlock<double>& block, const DualSettings<double>& settings, Scratch<double> scratch) {
+  rebuild(rows, labels, first_class, block, settings, scratch);
 }
 
 }  // namespace steppe::kernels
