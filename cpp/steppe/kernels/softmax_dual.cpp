@@ -172,16 +172,13 @@ template <class T>
   return top + std::log(share);
 }
 
-// Adds -omega/alpha change x^T to the weights, and the change to what the intercept is made of.
+// Adds omega change to the dual sum and -omega/alpha change x^T to the weights.
 template <class Access, class T>
 [[gnu::always_inline]] inline void apply(SparseRow<T> x, const DualBlock<T>& block, const DualSettings<T>& settings,
                                          T omega, const T* change, T* step) {
   const std::size_t n = block.n_classes;
-  if (block.intercept) {
-    for (std::size_t c = 0; c < n; ++c) {
-      add_to<Access>(block.dual_sum[c], omega * change[c]);
-      add_to<Access>(block.intercept[c], -omega * settings.intercept_scale * change[c]);
-    }
+  if (block.dual_sum) {
+    for (std::size_t c = 0; c < n; ++c) add_to<Access>(block.dual_sum[c], omega * change[c]);
   }
 #pragma omp simd
   for (std::size_t c = 0; c < n; ++c) step[c] = -settings.inverse_alpha * omega * change[c];
@@ -211,6 +208,10 @@ template <class Access, class T>
     const T share = normaliser + move_dual(dual, q, scores, n, row.kappa, settings.damping);
     block.log_share[i] = share;
     rows.log_normaliser[i] = rest == 0 ? share : log_sum(share, normaliser + std::log(rest));
+    if (block.intercept) {
+      const T scale = -omega * settings.intercept_scale;
+      for (std::size_t c = 0; c < n; ++c) add_to<Access>(block.intercept[c], scale * q[c]);
+    }
     apply<Access>(x, block, settings, omega, q, scores);
   }
 }

@@ -71,7 +71,7 @@ void sweep_softmax_dual_shared(const DualRows<double>& rows, const DualBlock<dou
                                const DualSettings<double>& settings, Scratch<double> scratch);
 
 // Adds to a block what it owes to the rows' dual variables: -1/alpha sum_i omega_i (q_i - e_{y_i}) x_i^T to the weights,
-// and likewise to intercept and dual_sum. The block's first lane is class first_class.
+// and the same sum without x to dual_sum. The block's first lane is class first_class.
 void add_dual_weights(const DualRows<float>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,
                       const DualBlock<float>& block, const DualSettings<float>& settings, Scratch<float> scratch);
 void add_dual_weights(const DualRows<double>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -25,8 +26,8 @@ struct SoftmaxCase {
         }
       }
       offsets.push_back(static_cast<std::int64_t>(indices.size()));
-      labels.push_back(static_cast<std::int32_t>(stream.below(static_cast<std::uint32_t>(classes))));
-      weights.push_back(static_cast<T>(i % 5 == 4 ? 0 : 0.5 + stream.uniform()));
+      labels.push_back(static_cast<std::int32_t>(i % classes));
+      weights.push_back(static_cast<T>(i >= classes && i % 5 == 4 ? 0 : 0.5 + stream.uniform()));
     }
   }
 

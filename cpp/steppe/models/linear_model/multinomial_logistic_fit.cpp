@@ -1,5 +1,7 @@
 #include "steppe/models/linear_model/multinomial_logistic_fit.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -30,27 +32,29 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
     this->problem_.collect_into(fitted["weights"].template as<T>(), fitted["intercept"].template as<T>());
     Control undisturbed;
     this->engine().run(Problem::kCollect, 1, false, undisturbed);
-    if (keep_dual_) fitted["dual"] = dual();
+    if (keep_dual_) add_duals(fitted);
     return fitted;
   }
 
  private:
-  // This rank's rows, in their order.
-  Array dual() const {
+  // Of this rank's rows, in their order.
+  void add_duals(ArrayMap& fitted) const {
     const ClassBlocks& classes = this->problem_.classes();
     std::size_t n_rows = 0, row = 0;
     for (const auto& shard : this->shards_) n_rows += shard.rows.size();
-    Array whole = Array::zeros<T>({n_rows, classes.n_classes});
-    T* to = whole.as<T>().data();
+    fitted["dual"] = Array::zeros<T>({n_rows, classes.n_classes});
+    fitted["log_normaliser"] = Array::zeros<T>({n_rows});
+    T* dual = fitted["dual"].as<T>().data();
     for (const auto& shard : this->shards_) {
-      for (std::size_t i = 0; i < shard.rows.size(); ++i, ++row) {
+      const std::size_t n = shard.rows.size();
+      std::ranges::copy(shard.log_normaliser, fitted["log_normaliser"].as<T>().begin() + static_cast<std::ptrdiff_t>(row));
+      for (std::size_t i = 0; i < n; ++i, ++row) {
         for (std::uint32_t token = 0; token < classes.count(); ++token) {
-          const T* q = shard.dual.data() + (token * shard.rows.size() + i) * classes.lanes;
-          std::copy_n(q, classes.size(token), to + row * classes.n_classes + classes.first_class(token));
+          std::copy_n(shard.dual.data() + (token * n + i) * classes.lanes, classes.size(token),
+                      dual + row * classes.n_classes + classes.first_class(token));
         }
       }
     }
-    return whole;
   }
 
   std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
@@ -96,6 +100,23 @@ std::vector<std::size_t> shard_bounds(const kernels::RowsView<T>& x, std::size_t
   return balanced_ranges(offsets, n);
 }
 
+// How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
+// class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer, or
+// shards pull them to and fro. A power of two, so that the order in which ranks are added cannot show.
+template <class T>
+double intercept_scale(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, std::uint32_t n_blocks,
+                       Link& link) {
+  const double most = 100.0 * params.n_classes;
+  if (n_blocks == 1) return most;
+  double square = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (const T value : rows.x.row(i).values) square += double{rows.weights[i]} * double{value} * double{value};
+  }
+  sum_over_ranks(link, std::span(&square, 1));
+  const double wanted = std::clamp(0.1 * square / params.total_weight / params.alpha, most / 100, most);
+  return std::exp2(std::round(std::log2(wanted)));
+}
+
 template <class T, class Rows>
 std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                                         const MultinomialLogisticData<T, Rows>& data, Link& link) {
@@ -105,20 +126,22 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
   if (schedule == Schedule::bsp && params.n_shards > 0) n_shards = params.n_shards;
   const ClassBlocks classes =
       cut_classes<T>(params, schedule, shards_of_all_ranks(link, n_shards), data.rows.cols());
+  std::vector<std::int32_t> columns;
+  const LabelledRows<T> rows{rows_view(data.rows, columns), data.labels, data.weights};
   const Problem problem({.alpha = params.alpha,
                          .damping = params.damping,
                          .fit_intercept = params.fit_intercept,
+                         .intercept_scale = intercept_scale(params, rows, classes.count(), link),
                          .n_features = static_cast<std::uint32_t>(data.rows.cols())},
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
-
-  std::vector<std::int32_t> columns;
-  const LabelledRows<T> rows{rows_view(data.rows, columns), data.labels, data.weights};
   const auto bounds = shard_bounds(rows.x, n_shards);
   std::vector<MultinomialShard<T>> shards;
   for (std::uint32_t s = 0; s < n_shards; ++s) {
-    const std::size_t k = data.start_dual.empty() ? 0 : params.n_classes;
+    const std::size_t first = data.start_dual.empty() ? 0 : bounds[s];
+    const std::size_t n = data.start_dual.empty() ? 0 : bounds[s + 1] - first;
     shards.push_back(problem.make_shard(rows.between(bounds[s], bounds[s + 1]), params.total_weight,
-                                        data.start_dual.subspan(bounds[s] * k, (bounds[s + 1] - bounds[s]) * k)));
+                                        data.start_dual.subspan(first * params.n_classes, n * params.n_classes),
+                                        data.start_log_normaliser.subspan(first, n)));
   }
   shards.front().collects = true;
   return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,

@@ -4,8 +4,10 @@ namespace steppe {
 
 template <class T>
 MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> rows, double total_weight,
-                                                              std::span<const T> dual) const {
-  const std::size_t n = rows.size(), lanes = classes_.lanes;
+                                                              std::span<const T> dual,
+                                                              std::span<const T> log_normaliser) const {
+  const double of_intercept = settings_.fit_intercept ? settings_.intercept_scale : 0;
+  const std::size_t n = rows.size();
   Shard shard;
   shard.rows = rows;
   for (std::size_t i = 0; i < n; ++i) {
@@ -13,28 +15,10 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
     for (const T value : rows.x.row(i).values) norm += double{value} * double{value};
     const double omega = double{rows.weights[i]} / total_weight;
     shard.weight.push_back(static_cast<T>(omega));
-    shard.curvature.push_back(static_cast<T>(omega * (norm / settings_.alpha + intercept_scale())));
+    shard.curvature.push_back(static_cast<T>(omega * (norm / settings_.alpha + of_intercept)));
   }
-  // Zero weights mean q = e_y: the sum that W is begins empty.
-  shard.log_normaliser.assign(n, dual.empty() ? static_cast<T>(std::log(double(classes_.n_classes))) : T{0});
-  shard.dual.assign(n_tokens() * n * lanes, T{0});
-  shard.log_share.assign(n_tokens() * n, T{0});
-  for (std::uint32_t token = 0; token < n_tokens(); ++token) {
-    const std::size_t first = classes_.first_class(token), size = classes_.size(token);
-    for (std::size_t i = 0; i < n; ++i) {
-      T* q = shard.dual.data() + (token * n + i) * lanes;
-      T share = static_cast<T>(size);
-      if (!dual.empty()) {
-        const auto start = dual.subspan(i * classes_.n_classes + first, size);
-        std::copy(start.begin(), start.end(), q);
-        share = std::max(std::accumulate(start.begin(), start.end(), T{0}), T(1e-30));
-      } else if (const auto y = static_cast<std::size_t>(rows.labels[i]); y >= first && y < first + size) {
-        q[y - first] = 1;
-      }
-      shard.log_share[token * n + i] = std::log(share);
-    }
-  }
-  shard.scratch.assign(kernels::kDualScratch * lanes, T{0});
+  set_duals(shard, dual, log_normaliser);
+  shard.scratch.assign(kernels::kDualScratch * classes_.lanes, T{0});
   shard.order.resize(n);
   shard.order_round = std::numeric_limits<std::uint32_t>::max();
   shard.sums.resize(n);
@@ -42,18 +26,39 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
   return shard;
 }
 
+// A fresh start is q = e_y, of which W = 0 is the sum.
+template <class T>
+void MultinomialLogisticProblem<T>::set_duals(Shard& shard, std::span<const T> dual,
+                                              std::span<const T> log_normaliser) const {
+  const std::size_t n = shard.rows.size(), lanes = classes_.lanes;
+  shard.log_normaliser.assign(log_normaliser.begin(), log_normaliser.end());
+  shard.log_normaliser.resize(n, static_cast<T>(std::log(double(classes_.n_classes))));
+  shard.dual.assign(n_tokens() * n * lanes, T{0});
+  for (std::uint32_t token = 0; token < n_tokens(); ++token) {
+    const std::size_t first = classes_.first_class(token), size = classes_.size(token);
+    for (std::size_t i = 0; i < n; ++i) {
+      T* q = shard.dual.data() + (token * n + i) * lanes;
+      double share = double(size) / classes_.n_classes;
+      if (!dual.empty()) {
+        std::copy_n(dual.data() + i * classes_.n_classes + first, size, q);
+        share = std::max(std::accumulate(q, q + size, 0.0), 1e-30);
+      } else if (const auto y = static_cast<std::size_t>(shard.rows.labels[i]); y >= first && y < first + size) {
+        q[y - first] = 1;
+      }
+      shard.log_share.push_back(shard.log_normaliser[i] + static_cast<T>(std::log(share)));
+    }
+  }
+}
+
 template <class T>
 void MultinomialLogisticProblem<T>::init_token(TokenView<T> token, std::uint64_t) const {
   std::fill(token.row.begin(), token.row.end(), T{0});
-  if (start_.weights.empty()) return;
   const std::size_t first = classes_.first_class(token.id), size = classes_.size(token.id), k = classes_.n_classes;
-  for (std::size_t j = 0; j < settings_.n_features; ++j) {
-    std::copy_n(start_.weights.begin() + static_cast<std::ptrdiff_t>(j * k + first), size,
-                token.row.begin() + static_cast<std::ptrdiff_t>(j * classes_.lanes));
+  for (std::size_t j = 0; !start_.weights.empty() && j < settings_.n_features; ++j) {
+    std::copy_n(start_.weights.data() + j * k + first, size, token.row.data() + j * classes_.lanes);
   }
-  if (settings_.fit_intercept) {
-    std::copy_n(start_.intercept.begin() + static_cast<std::ptrdiff_t>(first), size,
-                token.row.begin() + static_cast<std::ptrdiff_t>(weights_size()));
+  if (settings_.fit_intercept && !start_.intercept.empty()) {
+    std::copy_n(start_.intercept.data() + first, size, token.row.data() + weights_size());
   }
 }
 
@@ -108,7 +113,7 @@ template <class Access>
 void MultinomialLogisticProblem<T>::move_intercept(const kernels::DualBlock<T>& block,
                                                    const VisitContext& context) const {
   if (!block.intercept) return;
-  const T part = static_cast<T>(intercept_scale() / context.n_shards);
+  const T part = static_cast<T>(settings_.intercept_scale / context.n_shards);
   for (std::size_t c = 0; c < block.n_classes; ++c) {
     kernels::add_to<Access>(block.intercept[c], -part * Access::load(block.dual_sum[c]));
   }

@@ -43,9 +43,10 @@ struct MultinomialShard {
 
 template <class T>
 struct MultinomialStart {
-  // Feature-major (n_features x n_classes), and n_classes; both empty: zeros. The penalty is then about these weights.
-  std::span<const T> weights, intercept;
-  // Whether the shards were made with dual variables to rebuild the weights from.
+  // Feature-major (n_features x n_classes), or empty: zeros. The penalty is then about these weights.
+  std::span<const T> weights;
+  std::span<const T> intercept;  // n_classes, or empty: zeros
+  // Whether the shards were made with dual variables to rebuild the weights from (the intercept cannot be).
   bool from_dual = false;
 };
 
@@ -63,6 +64,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
     double alpha = 1e-4;
     double damping = 1;
     bool fit_intercept = true;
+    double intercept_scale = 1;  // 1 / penalty of the intercept's proximal steps; the same on all ranks
     std::uint32_t n_features = 0;
   };
 
@@ -72,11 +74,10 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   const ClassBlocks& classes() const { return classes_; }
   const Settings& settings() const { return settings_; }
 
-  // 1 / (penalty of the intercept's proximal steps): a hundredth of the share of an average class.
-  double intercept_scale() const { return settings_.fit_intercept ? 100.0 * classes_.n_classes : 0.0; }
-
-  // `total_weight`: the sum of all weights of all ranks. `dual`: rows x n_classes, or empty for a fresh start.
-  Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual) const;
+  // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes) and `log_normaliser` (rows) are those
+  // of an earlier fit, or both empty.
+  Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual,
+                   std::span<const T> log_normaliser) const;
 
   // Where a collecting pass puts weights (feature-major, n_features x n_classes) and intercepts.
   void collect_into(std::span<T> weights, std::span<T> intercept) {
@@ -108,6 +109,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   }
 
  private:
+  void set_duals(Shard& shard, std::span<const T> dual, std::span<const T> log_normaliser) const;
   std::size_t weights_size() const { return std::size_t{settings_.n_features} * classes_.lanes; }
   kernels::DualBlock<T> dual_block(Shard& shard, TokenView<T> token) const;
   kernels::ScoreBlock<T> score_block(TokenView<const T> token) const;
@@ -115,7 +117,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
     return {shard.rows.x, shard.weight, shard.curvature, shard.log_normaliser.data(), shard.order};
   }
   kernels::DualSettings<T> dual_settings() const {
-    return {static_cast<T>(1 / settings_.alpha), static_cast<T>(intercept_scale()), static_cast<T>(settings_.damping)};
+    return {static_cast<T>(1 / settings_.alpha), static_cast<T>(settings_.intercept_scale), static_cast<T>(settings_.damping)};
   }
   void shuffle_rows(Shard& shard, const VisitContext& context) const;
   template <class Access>
