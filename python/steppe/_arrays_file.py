@@ -1,9 +1,10 @@
-"""One file of named arrays: the safetensors layout, so that other tools can read it and nothing is executed on reading.
+"""One file of named arrays, in the safetensors layout: other tools can read it, and reading executes nothing.
 
-Eight bytes (little-endian) give the length of a JSON header, then the arrays follow, end to end. The header maps each
-name to dtype, shape and byte range; its "__metadata__" holds strings. Arrays are written in order of falling item size
-behind a header padded to 64 bytes, so each is aligned and can be mapped into memory. Files are written beside their
-place and renamed into it: a reader sees the old file or the new one, never half of one.
+Eight bytes (little-endian) give the length of a JSON header, then the arrays follow, end to end. The header
+maps each name to dtype, shape and byte range; its "__metadata__" holds strings. Arrays are written in order
+of falling item size behind a header padded to 64 bytes, so each is aligned and can be mapped into memory.
+Files are written beside their place and renamed into it: a reader sees the old file or the new one, never
+half of one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def can_hold(dtype: np.dtype[Any]) -> bool:
     return dtype.str[1:] in _NAMES
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
     """Write `arrays` and `metadata` to `path`, replacing it in one step."""
     path = Path(path)
     # asarray with an explicit order keeps 0-d arrays 0-d, which ascontiguousarray does not.
@@ -69,7 +72,9 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], meta
             beside.unlink()
 
 
-def read(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def read(
+    path: str | os.PathLike[str], *, mmap: bool = False
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The arrays and the metadata of `path`; with `mmap` the arrays are read-only views of the file.
 
     Raises
@@ -85,7 +90,9 @@ def read(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str,
     for name, entry in header.items():
         first, last = entry["data_offsets"]
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if not 0 <= first <= last <= data.size - start or last - first != dtype.itemsize * int(np.prod(shape)):
+        if not 0 <= first <= last <= data.size - start or last - first != dtype.itemsize * int(
+            np.prod(shape)
+        ):
             raise ValueError(f"{path} is damaged: the array {name!r} does not fit into it")
         view = data[start + first : start + last].view(dtype).reshape(shape)
         arrays[name] = view if mmap else np.array(view)

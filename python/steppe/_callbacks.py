@@ -1,4 +1,4 @@
-"""Callbacks: plain callables, and scikit-learn's protocol where the installed version has it (1.9 and later)."""
+"""Callbacks: plain callables, and scikit-learn's protocol where the installed version has it (1.9+)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,17 @@ class FitInfo:
             raise KeyError(name) from None
 
     def fitted_estimator(self) -> Any:
-        """A copy of the estimator as if the fit had ended here. On a cluster collective: all ranks call it or none."""
+        """A copy of the estimator as if the fit had ended here.
+
+        On a cluster collective: all ranks call it or none.
+        """
         return _with_attributes(self.estimator, self._attributes())
 
 
 def _with_attributes(estimator: Any, attributes: Mapping[str, Any]) -> Any:
     fitted = copy.copy(estimator)
-    vars(fitted).update(attributes)
+    for name, value in attributes.items():
+        setattr(fitted, name, value)
     return fitted
 
 
@@ -73,7 +77,13 @@ class Callbacks:
     """The callbacks of one fit, plain and scikit-learn's, seen as one."""
 
     def __init__(self, estimator: Any, callbacks: Any) -> None:
-        given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        given = (
+            []
+            if callbacks is None
+            else list(callbacks)
+            if isinstance(callbacks, (list, tuple))
+            else [callbacks]
+        )
         self._estimator = estimator
         self._protocol = [c for c in given if FitCallback is not None and isinstance(c, FitCallback)]
         self._plain = [c for c in given if not any(c is other for other in self._protocol)]
@@ -87,7 +97,7 @@ class Callbacks:
         self._data: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._plain or self._protocol or getattr(self._estimator, "_skl_callbacks", ()))
+        return bool(self._plain or self._protocol or getattr(self._estimator, "_skl_callbacks", []))
 
     @contextmanager
     def fitting(self, max_iter: int, X: Any, y: Any) -> Iterator[None]:

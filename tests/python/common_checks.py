@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import signal
 import subprocess
@@ -150,7 +149,7 @@ def check_tolerance(case: Case) -> None:
 
 
 def check_callbacks(case: Case) -> None:
-    """A callback is told of every iteration, stops the fit by True, and raises through fit, which stays usable."""
+    """A callback is told of every iteration, stops the fit by True, and may raise; the fit stays usable."""
     data, seen = case.data(), []
 
     def stop_at_three(info: Any) -> bool:
@@ -189,7 +188,7 @@ def layouts(case: Case) -> list[tuple[str, int]]:
 
 
 def check_checkpoint(case: Case, directory: Path) -> None:
-    """A job that dies resumes and ends with the same bits, for serial and bsp; another job's checkpoint is refused."""
+    """A job that dies resumes and ends with the same bits; another job's checkpoint is refused."""
 
     def die(info: Any) -> None:
         if info.iteration == 3:
@@ -207,9 +206,13 @@ def check_checkpoint(case: Case, directory: Path) -> None:
         finally:
             type(killed)._checkpoint_seconds = usual
         seen = []
-        resumed = case.make(**common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration))
+        resumed = case.make(
+            **common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration)
+        )
         resumed.fit(*data)
-        assert seen == list(range(3, N_ITER + 1)), "resumes after the last checkpoint, which is of iteration 2"
+        assert seen == list(range(3, N_ITER + 1)), (
+            "resumes after the last checkpoint, which is of iteration 2"
+        )
         assert_same_fit(resumed, case.make(**common).fit(*data))
         assert len(resumed.history_) == N_ITER
 
@@ -217,7 +220,9 @@ def check_checkpoint(case: Case, directory: Path) -> None:
             case.make(**common, checkpoint=path).fit(*case.data(50, 6, seed=3))
         with pytest.raises(ValueError, match=r"seed was"):
             case.make(**common, checkpoint=path, random_state=1).fit(*data)
-        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(*data)  # takes the seed of the file
+        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(
+            *data
+        )  # takes the seed of the file
         assert_same_fit(unseeded, resumed)
 
 
@@ -227,8 +232,8 @@ def check_save_load(case: Case, directory: Path) -> None:
     model = case.make(max_iter=3, tol=0).fit(*case.data())
     model.save(path)
     copies = [
-        steppe.load(path), steppe.load(path, mmap=True), type(model).load(path), pickle.loads(pickle.dumps(model)),
-        copy.deepcopy(model),
+        steppe.load(path), steppe.load(path, mmap=True), type(model).load(path),
+        pickle.loads(pickle.dumps(model)), copy.deepcopy(model),
     ]  # fmt: skip
     for other in copies:
         assert type(other) is type(model)
@@ -327,9 +332,9 @@ def check_bad_rows(case: Case) -> None:
     X, *rest = case.data()
     dense = X.toarray() if scipy.sparse.issparse(X) else X
     for name, (bad, words) in broken_rows(dense).items():
+        print(name)
         with pytest.raises(ValueError, match=words):
             case.make(max_iter=2).fit(bad, *rest)
-            pytest.fail(f"{name} was accepted")
     if rest:
         square = dense.T[:, : len(rest[0])]
         with pytest.raises(ValueError, match="transposed"):

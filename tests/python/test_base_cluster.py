@@ -1,8 +1,9 @@
-"""The contract of estimators on several ranks, which here are threads of one process (`tests/python/mpi` has processes)."""
+"""The contract of estimators on several ranks: threads of one process (`tests/python/mpi` has processes)."""
 
 import copy
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from common_checks import assert_same_fit, labelled
-from tiny_model import TinySoftmax
 
 import steppe
+from common_checks import assert_same_fit, labelled
 from steppe.parallel import Cluster, ClusterError
+from tiny_model import TinySoftmax
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
 TIMEOUT = 20.0  # so that a deadlock is a failure, not a hanging test
@@ -47,8 +48,8 @@ def test_collectives():
     def work(cluster):
         ids = [["b", "a"], [], ["c", "a"]][cluster.rank]
         return (
-            cluster.gather(cluster.rank), cluster.sum(np.full(2, cluster.rank)).tolist(), cluster.broadcast(cluster.rank, 2),
-            cluster.unify(np.array(ids, dtype="U1")).tolist(),
+            cluster.gather(cluster.rank), cluster.sum(np.full(2, cluster.rank)).tolist(),
+            cluster.broadcast(cluster.rank, 2), cluster.unify(np.array(ids, dtype="U1")).tolist(),
         )  # fmt: skip
 
     assert on_ranks(3, work) == [([0, 1, 2], [3, 3], 2, ["a", "b", "c"])] * 3
@@ -66,7 +67,7 @@ def test_what_one_rank_raises_all_raise(kind):
             with cluster.agree():
                 if cluster.rank == 1:
                     raise kind("the reason")
-        except Exception as error:
+        except (kind, ClusterError) as error:
             return error
         return None
 
@@ -97,7 +98,9 @@ def test_ranks_fit_the_model_of_one_process(cuts, sparse):
     alone = TinySoftmax(class_weight="balanced", **QUICK).fit(X, y)
 
     def work(cluster):
-        return TinySoftmax(class_weight="balanced", cluster=cluster, **QUICK).fit(*share(cluster, X, y, cuts=cuts))
+        return TinySoftmax(class_weight="balanced", cluster=cluster, **QUICK).fit(
+            *share(cluster, X, y, cuts=cuts)
+        )
 
     for model in on_ranks(3, work):
         assert model.classes_.tolist() == ["a", "b", "c"]
@@ -163,7 +166,9 @@ def test_a_callback_that_raises_on_one_rank_ends_all():
         def fail(info):
             raise LookupError("from the callback")
 
-        models[cluster.rank] = TinySoftmax(cluster=cluster, callbacks=fail if cluster.rank == 1 else None, **QUICK)
+        models[cluster.rank] = TinySoftmax(
+            cluster=cluster, callbacks=fail if cluster.rank == 1 else None, **QUICK
+        )
         try:
             models[cluster.rank].fit(*share(cluster, X, y))
         except (LookupError, ClusterError) as error:
@@ -200,7 +205,10 @@ def test_ranks_resume_from_their_checkpoint(tmp_path, monkeypatch, die_on):
     for model, whole in zip(resumed, on_ranks(2, work), strict=True):
         assert_same_fit(model, whole)
     with pytest.raises(ValueError, match="ranks was 2 and is 3"):
-        on_ranks(3, lambda cluster: TinySoftmax(cluster=cluster, checkpoint=path, **QUICK).fit(*share(cluster, X, y)))
+        on_ranks(
+            3,
+            lambda cluster: TinySoftmax(cluster=cluster, checkpoint=path, **QUICK).fit(*share(cluster, X, y)),
+        )
 
 
 class RowModel(TinySoftmax):
@@ -261,7 +269,27 @@ def test_a_fit_alone_among_several_ranks_warns_once():
         assert "4 ranks were started and cluster=None" in str(met[0].message)
         assert met[0].filename == "<string>", met[0].filename
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True
+    )
+
+
+def test_an_uncaught_exception_on_one_rank_ends_the_job():
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec")
+    script = """
+        from steppe.parallel import Cluster
+        cluster = Cluster.world()
+        if cluster.rank == 1:
+            raise LookupError("what went wrong")
+        cluster.gather(None)
+    """
+    command = [mpiexec, "-n", "2", sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "LookupError: what went wrong" in done.stderr
 
 
 def test_sparse_rows_keep_their_type_when_widened():
