@@ -83,6 +83,8 @@ class Case:
 
 CASES = [
     Case("steppe.tiny_model:TinySoftmax"),
+    Case("steppe.linear_model:MultinomialLogisticRegression"),
+    Case("steppe.linear_model:MultinomialLogisticRegression", {"solver": "softmax"}),
 ]
 
 
