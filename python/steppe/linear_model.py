@@ -92,6 +92,8 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
     intercept_ : ndarray of shape (K,)
         c; zeros without intercept.
     classes_ : ndarray of shape (K,)
+    weight_seen_ : float
+        Sum of the weights of all rows that the model was fitted to, which partial_fit goes on from.
     n_iter_ : int
     history_ : structured ndarray of shape (n_iter_,)
         Fields ``iteration``, ``seconds``, ``objective`` (nan where not evaluated), ``updates`` (pairs of example and
@@ -197,6 +199,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         plan.check_memory(self._bytes(data))
         session = self._session(plan, data, **self._start(data))
         self.classes_ = data.classes
+        self.weight_seen_ = data.total_weight
         self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
         return self
 
@@ -232,7 +235,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
             self, plan, X, y, sample_weight, class_weight=self.class_weight, classes=known, reset=first
         )
         plan.check_memory(self._bytes(data))
-        before = 0.0 if first else self._weight_seen
+        before = 0.0 if first else self.weight_seen_
         total = before + data.total_weight
         start = {}
         if before > 0:
@@ -241,7 +244,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         session = self._session(plan, data, solver="ds_mlr", total_weight=total, **start)
         self.classes_ = data.classes
         self._run(plan, session, problem={}, rounds=1)
-        self._weight_seen = total
+        self.weight_seen_ = total
         return self
 
     def decision_function(self, X: Any) -> NDArray[Any]:

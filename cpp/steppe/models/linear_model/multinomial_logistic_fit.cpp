@@ -32,11 +32,18 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
     this->problem_.collect_into(fitted["weights"].template as<T>(), fitted["intercept"].template as<T>());
     Control undisturbed;
     this->engine().run(Problem::kCollect, 1, false, undisturbed);
+    centre(fitted["intercept"].template as<T>());
     if (keep_dual_) add_duals(fitted);
     return fitted;
   }
 
  private:
+  // Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
+  static void centre(std::span<T> intercept) {
+    const double mean = std::accumulate(intercept.begin(), intercept.end(), 0.0) / double(intercept.size());
+    for (T& value : intercept) value = static_cast<T>(double{value} - mean);
+  }
+
   // Of this rank's rows, in their order.
   void add_duals(ArrayMap& fitted) const {
     const ClassBlocks& classes = this->problem_.classes();
