@@ -13,7 +13,8 @@
 // views, releases the GIL (other ranks may be threads of this process), and then calls native code.
 namespace steppe::bindings {
 
-// C-ordered ndarray of exactly that dtype: another one is an error of the Python layer, never a silent copy.
+// C-ordered ndarray of that dtype. Declare such arguments py::arg("x").noconvert(): another dtype is then an error of
+// the Python layer, not a silent copy that dies with the call.
 template <class T>
 using NdArray = pybind11::array_t<T, pybind11::array::c_style>;
 

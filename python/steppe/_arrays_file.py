@@ -37,9 +37,7 @@ def can_hold(dtype: np.dtype[Any]) -> bool:
     return dtype.str[1:] in _NAMES
 
 
-def write(
-    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> None:
+def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write `arrays` and `metadata` to `path`, replacing it in one step."""
     path = Path(path)
     # asarray with an explicit order keeps 0-d arrays 0-d, which ascontiguousarray does not.
@@ -72,9 +70,7 @@ def write(
             beside.unlink()
 
 
-def read(
-    path: str | os.PathLike[str], *, mmap: bool = False
-) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def read(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The arrays and the metadata of `path`; with `mmap` the arrays are read-only views of the file.
 
     Raises
@@ -90,9 +86,7 @@ def read(
     for name, entry in header.items():
         first, last = entry["data_offsets"]
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if not 0 <= first <= last <= data.size - start or last - first != dtype.itemsize * int(
-            np.prod(shape)
-        ):
+        if not 0 <= first <= last <= data.size - start or last - first != dtype.itemsize * int(np.prod(shape)):
             raise ValueError(f"{path} is damaged: the array {name!r} does not fit into it")
         view = data[start + first : start + last].view(dtype).reshape(shape)
         arrays[name] = view if mmap else np.array(view)

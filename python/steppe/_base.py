@@ -174,9 +174,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
             self._validate_params()
         return make_plan(self, cluster, seed_of(self.checkpoint, cluster))
 
-    def _run(
-        self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None
-    ) -> None:
+    def _run(self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None) -> None:
         """Collective. Run `session` to the end of the fit and set the fitted attributes.
 
         Parameters
@@ -258,9 +256,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         """
         estimator = _persistence.load(path, mmap=mmap)
         if not isinstance(estimator, cls):
-            raise ValueError(
-                f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; use steppe.load(path)"
-            )
+            raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; use steppe.load(path)")
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:

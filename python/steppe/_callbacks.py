@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -77,13 +79,7 @@ class Callbacks:
     """The callbacks of one fit, plain and scikit-learn's, seen as one."""
 
     def __init__(self, estimator: Any, callbacks: Any) -> None:
-        given = (
-            []
-            if callbacks is None
-            else list(callbacks)
-            if isinstance(callbacks, (list, tuple))
-            else [callbacks]
-        )
+        given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         self._estimator = estimator
         self._protocol = [c for c in given if FitCallback is not None and isinstance(c, FitCallback)]
         self._plain = [c for c in given if not any(c is other for other in self._protocol)]
@@ -128,7 +124,8 @@ class Callbacks:
         """Calls all; whether one of them asks for the end of the fit."""
         stop = False
         for callback in self._plain:
-            stop |= callback(info) is True
+            answer = callback(info)
+            stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
         if task is not None:
             stop |= task.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes=info._attributes, **self._data

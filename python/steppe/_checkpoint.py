@@ -144,13 +144,9 @@ class Checkpoint:
         self._part = part
 
 
-def _write(
-    path: Path, arrays: Mapping[str, NDArray[Any]], identity: dict[str, Any], parts: list[str]
-) -> None:
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]], identity: dict[str, Any], parts: list[str]) -> None:
     header = {"identity": identity, "seed": identity["seed"], "parts": parts}
-    _arrays_file.write(
-        path, arrays, {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)}
-    )
+    _arrays_file.write(path, arrays, {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)})
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -160,9 +160,7 @@ class FitLoop:
                     "use a smaller learning_rate, more regularisation, or scale the features"
                 )
         self._usable = True
-        self._history.append(
-            self._history.seconds + time.perf_counter() - started, objective, progress.updates
-        )
+        self._history.append(self._history.seconds + time.perf_counter() - started, objective, progress.updates)
         return progress.loss
 
     def _report(self) -> None:

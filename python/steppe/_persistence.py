@@ -58,9 +58,7 @@ class Packer:
             return {"$array": name}
         if array.dtype.names is not None:
             return {
-                "$record": {
-                    field: self._pack_array(array[field], f"{name}.{field}") for field in array.dtype.names
-                }
+                "$record": {field: self._pack_array(array[field], f"{name}.{field}") for field in array.dtype.names}
             }
         if kind in "Mm":
             self.arrays[name] = array.view("i8")
@@ -78,8 +76,7 @@ class Packer:
 
     def _pack_strings(self, array: NDArray[Any], name: str) -> None:
         encoded = [
-            item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass")
-            for item in array.flat
+            item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass") for item in array.flat
         ]
         self.arrays[f"{name}.ends"] = np.cumsum([len(item) for item in encoded], dtype=np.int64)
         self.arrays[f"{name}.text"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
@@ -105,9 +102,7 @@ def unpack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         case "$time", name:
             return arrays[name].view(value["dtype"])
         case "$strings", name:
-            return _strings(arrays[f"{name}.text"], arrays[f"{name}.ends"], value["dtype"]).reshape(
-                value["shape"]
-            )
+            return _strings(arrays[f"{name}.text"], arrays[f"{name}.ends"], value["dtype"]).reshape(value["shape"])
         case "$objects", items:
             return _objects([unpack(item, arrays) for item in items]).reshape(value["shape"])
         case unknown, _:

@@ -96,9 +96,7 @@ def check_classification(
     known = cluster.unify(y) if classes is None else np.unique(np.asarray(classes))
     with cluster.agree():
         if len(known) < 2:
-            raise ValueError(
-                f"y: met {len(known)} class ({known.tolist()}); a classifier needs 2 or more classes"
-            )
+            raise ValueError(f"y: met {len(known)} class ({known.tolist()}); a classifier needs 2 or more classes")
         codes = encode_labels(y, known)
     if class_weight is not None:
         counts = cluster.sum(np.bincount(codes, weights=weights, minlength=len(known)))
@@ -185,24 +183,18 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int32]:
     return codes.astype(np.int32)
 
 
-def class_weights(
-    class_weight: Mapping[Any, float] | str, classes: NDArray[Any], counts: NDArray[Any]
-) -> NDArray[Any]:
+def class_weights(class_weight: Mapping[Any, float] | str, classes: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
     """A weight for each class; `counts` are the sums of sample weights by class over all ranks."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise ValueError(
-                f"class_weight: got {class_weight!r}; give 'balanced', a dict of label to weight, or None"
-            )
+            raise ValueError(f"class_weight: got {class_weight!r}; give 'balanced', a dict of label to weight, or None")
         present = counts > 0
         weights = np.zeros(len(classes))
         weights[present] = counts.sum() / (present.sum() * counts[present])
         return weights
     unknown = [label for label in class_weight if label not in classes]
     if unknown:
-        raise ValueError(
-            f"class_weight: the labels {unknown[:20]} are not among the classes {classes.tolist()[:20]}"
-        )
+        raise ValueError(f"class_weight: the labels {unknown[:20]} are not among the classes {classes.tolist()[:20]}")
     return np.array([class_weight.get(label, 1.0) for label in classes.tolist()], dtype=np.float64)
 
 
@@ -236,9 +228,7 @@ def _with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueErro
         ("inconsistent numbers of samples" in message and y is not None and shape[1] == len(y))
         or ("features as input" in message and shape[0] == expected)
     ):
-        remedy = (
-            f"X has shape {tuple(shape)} and seems to be transposed: pass X.T, with one row for each sample."
-        )
+        remedy = f"X has shape {tuple(shape)} and seems to be transposed: pass X.T, with one row for each sample."
     return type(error)(f"{message} {remedy}") if remedy else error
 
 
@@ -254,9 +244,7 @@ def _unify_columns(estimator: Any, X: Rows, cluster: Cluster, *, reset: bool) ->
         raise ValueError("X: no rank has a row; pass at least one row on one rank")
     for what, column in (("feature names", 2), ("dtypes", 3)):
         if any(row[column] != told[0][column] for row in told):
-            raise ValueError(
-                f"X: the {what} differ between ranks, {[row[column] for row in told]}: make them equal"
-            )
+            raise ValueError(f"X: the {what} differ between ranks, {[row[column] for row in told]}: make them equal")
     widest = max(columns for _, columns in shapes)
     if any(columns != widest and not (is_sparse and reset) for (_, columns), is_sparse, *_ in told):
         raise ValueError(

@@ -144,9 +144,7 @@ class Cluster:
         return self  # a clone of an estimator works on the same ranks
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Cluster belongs to a running job and cannot be pickled; make one with Cluster.world()"
-        )
+        raise TypeError("a Cluster belongs to a running job and cannot be pickled; make one with Cluster.world()")
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, in rank order, on every rank. Small Python values or arrays."""
@@ -179,9 +177,7 @@ class Cluster:
         filled = [part for part in distinct if part.size] or distinct[:1]
         if len({part.dtype.kind in "US" for part in filled}) > 1:
             kinds = [str(part.dtype) for part in distinct]
-            raise ValueError(
-                f"the ranks hold values of different kinds, {kinds}: pass the same type on every rank"
-            )
+            raise ValueError(f"the ranks hold values of different kinds, {kinds}: pass the same type on every rank")
         return np.unique(np.concatenate(filled))
 
     @contextmanager
@@ -230,17 +226,14 @@ def _raise_echo(rank: int, kind: str, message: str, trace: str) -> NoReturn:
 
 def _mpi_link(comm: Any, timeout: float) -> _core.Link:
     if not hasattr(comm, "handle"):
-        raise TypeError(
-            f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}"
-        )
+        raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     try:
         from steppe import _mpi
     except ImportError as error:
         raise ImportError(
             f"this steppe cannot use MPI ({error}); install 'steppe[mpi]', or build steppe where MPI is found"
         ) from error
-    handle = comm.handle  # mpi4py gives a negative int of C as a positive number of 64 bits
-    link: _core.Link = _mpi.make_link(handle - 2**64 if handle >= 2**63 else handle, timeout)
+    link: _core.Link = _mpi.make_link(comm.handle, timeout)
     return link
 
 
@@ -265,9 +258,7 @@ def _started_ranks() -> int:
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
         return int(mpi.COMM_WORLD.size)
-    return max(
-        (int(os.environ[name]) for name in _SIZE_VARIABLES if os.environ.get(name, "").isdigit()), default=1
-    )
+    return max((int(os.environ[name]) for name in _SIZE_VARIABLES if os.environ.get(name, "").isdigit()), default=1)
 
 
 _warned_alone = False

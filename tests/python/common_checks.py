@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import steppe
+from steppe.parallel import Cluster
 
 N_ITER = 6
 
@@ -58,6 +60,8 @@ class Case:
         Those that the estimator runs on with these parameters.
     examples : bool
         Whether rows are examples, so that scikit-learn's checks and bad rows make sense. False for ratings.
+    cluster_tolerance : float
+        How far, relatively, the objective that ranks reach may be from that of one process after ten iterations.
     expected_failures : dict of str to str
         Checks of scikit-learn that fail, and why they must.
     """
@@ -67,6 +71,7 @@ class Case:
     data: Callable[..., tuple[Any, ...]] = labelled
     schedules: tuple[str, ...] = ("serial", "bsp", "nomad")
     examples: bool = True
+    cluster_tolerance: float = 0.05
     expected_failures: dict[str, str] = field(default_factory=dict)
 
     def make(self, **params: Any) -> Any:
@@ -209,13 +214,9 @@ def check_checkpoint(case: Case, directory: Path) -> None:
         finally:
             type(killed)._checkpoint_seconds = usual
         seen = []
-        resumed = case.make(
-            **common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration)
-        )
+        resumed = case.make(**common, checkpoint=path, callbacks=lambda info, seen=seen: seen.append(info.iteration))
         resumed.fit(*data)
-        assert seen == list(range(3, N_ITER + 1)), (
-            "resumes after the last checkpoint, which is of iteration 2"
-        )
+        assert seen == list(range(3, N_ITER + 1)), "resumes after the last checkpoint, which is of iteration 2"
         assert_same_fit(resumed, case.make(**common).fit(*data))
         assert len(resumed.history_) == N_ITER
 
@@ -223,9 +224,7 @@ def check_checkpoint(case: Case, directory: Path) -> None:
             case.make(**common, checkpoint=path).fit(*case.data(50, 6, seed=3))
         with pytest.raises(ValueError, match=r"seed was"):
             case.make(**common, checkpoint=path, random_state=1).fit(*data)
-        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(
-            *data
-        )  # takes the seed of the file
+        unseeded = case.make(**common, checkpoint=path, random_state=None).fit(*data)  # takes the seed of the file
         assert_same_fit(unseeded, resumed)
 
 
@@ -381,6 +380,42 @@ def check_verbose(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(line.startswith("iteration ") for line in lines) == 2
 
 
+def check_cluster(case: Case) -> None:
+    """Ranks with uneven shares, or none, reach about the objective of one process, all hold the same model, and bad
+    input on one ends the fit on all."""
+    X, *rest = case.data(80, 12)
+    alone = case.make(max_iter=10, tol=0).fit(X, *rest)
+
+    def fit(cluster: Cluster, cuts: list[int], schedule: str) -> Any:
+        mine = slice(cuts[cluster.rank], cuts[cluster.rank + 1])
+        model = case.make(max_iter=10, tol=0, cluster=cluster, schedule=schedule)
+        return model.fit(*[part[mine] for part in (X, *rest)])
+
+    for schedule in [name for name in ("bsp", "nomad") if name in case.schedules]:
+        for cuts in ([0, 40, 80], [0, 30, 30, 80], [0, 79, 80]):
+            models = Cluster._threads(len(cuts) - 1, partial(fit, cuts=cuts, schedule=schedule), timeout=60)
+            for model in models:
+                reached = model.history_["objective"][-1]
+                assert reached == models[0].history_["objective"][-1]
+                np.testing.assert_allclose(reached, alone.history_["objective"][-1], rtol=case.cluster_tolerance)
+                for name, value in fitted_arrays(model).items():
+                    if name not in model._row_attributes:
+                        np.testing.assert_array_equal(value, getattr(models[0], name), err_msg=name)
+                rows = [name for name in model._row_attributes if isinstance(getattr(model, name, None), np.ndarray)]
+                mine = models.index(model)
+                assert all(len(getattr(model, name)) == cuts[mine + 1] - cuts[mine] for name in rows)
+
+    def fit_bad(cluster: Cluster) -> str:
+        bad = X.copy()
+        if cluster.rank == 1:
+            (bad.data if scipy.sparse.issparse(bad) else bad.reshape(-1))[0] = np.nan
+        with pytest.raises(ValueError, match="NaN") as caught:
+            case.make(cluster=cluster).fit(bad, *rest)
+        return str(caught.value)
+
+    assert "rank 1" in Cluster._threads(2, fit_bad, timeout=60)[0]
+
+
 CHECKS = [
     check_fit_resets,
     check_dtype_is_kept,
@@ -397,4 +432,5 @@ CHECKS = [
     check_bad_parameters,
     check_formats,
     check_verbose,
+    check_cluster,
 ]

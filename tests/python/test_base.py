@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn
+from common_checks import assert_same_fit, labelled
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tiny_model import TinySoftmax
 
 import steppe
-from common_checks import assert_same_fit, labelled
 from steppe import _arrays_file, _core, _plan
 from steppe._persistence import Packer, unpack
-from tiny_model import TinySoftmax
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
 
@@ -201,6 +201,11 @@ def test_partial_fit_appends_to_the_history():
         model.partial_fit(X, np.where(y == 0, 9, y))
 
 
+@pytest.mark.parametrize(("answer", "iterations"), [(True, 1), (np.True_, 1), (np.False_, 5), (None, 5), ("text", 5)])
+def test_only_true_stops_a_fit(answer, iterations):
+    assert TinySoftmax(callbacks=[lambda info: answer], **QUICK).fit(*labelled()).n_iter_ == iterations
+
+
 def test_a_failing_visit_raises_through_fit():
     with pytest.raises(RuntimeError, match="a visit failed"):
         TinySoftmax(fail_at=2, **QUICK).fit(*labelled())
@@ -241,9 +246,7 @@ def test_a_killed_process_resumes_bit_equal(tmp_path):
     with pytest.raises(ValueError, match=r"seconds was 0.05 and is 0.0"):
         TinySoftmax(**common, checkpoint=tmp_path / "c").fit(*labelled())
     common["seconds"] = 0.05
-    model = TinySoftmax(
-        **common, checkpoint=tmp_path / "c", callbacks=lambda info: resumed.append(info.iteration)
-    )
+    model = TinySoftmax(**common, checkpoint=tmp_path / "c", callbacks=lambda info: resumed.append(info.iteration))
     model.fit(*labelled())
     assert resumed[0] in (4, 5)
     assert_same_fit(model, TinySoftmax(**common).fit(*labelled()))
@@ -391,9 +394,7 @@ def test_search_pipeline_and_routing():
     )
     assert search.fit(X, y).best_params_ == {"tinysoftmax__alpha": 1e-3}
     with sklearn.config_context(enable_metadata_routing=True):
-        model = (
-            TinySoftmax(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
-        )
+        model = TinySoftmax(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
         weights = np.r_[np.zeros(45), np.ones(45)]
         result = cross_validate(model, X, y, params={"sample_weight": weights}, cv=3, return_estimator=True)
     unweighted = cross_validate(TinySoftmax(**QUICK), X, y, cv=3, return_estimator=True)
@@ -442,9 +443,7 @@ def test_callbacks_of_scikit_learn(how):
         (make_pipeline(StandardScaler(), model) if how == "pipeline" else model).fit(X, y)
     assert model.n_iter_ == 3
     assert recorder.events[:3] == ["setup", "begin fit", "begin iteration"]
-    assert [event for event in recorder.events if event.startswith("end")] == [
-        f"end {i} True" for i in range(3)
-    ]
+    assert [event for event in recorder.events if event.startswith("end")] == [f"end {i} True" for i in range(3)]
     assert recorder.events[-1] == "teardown"
     assert getattr(model, "_skl_callbacks", []) == ([] if how == "parameter" else [recorder])
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
+from common_checks import assert_same_fit, labelled
+from tiny_model import TinySoftmax
 
 import steppe
-from common_checks import assert_same_fit, labelled
 from steppe.parallel import Cluster, ClusterError
-from tiny_model import TinySoftmax
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
 TIMEOUT = 20.0  # so that a deadlock is a failure, not a hanging test
@@ -98,9 +98,7 @@ def test_ranks_fit_the_model_of_one_process(cuts, sparse):
     alone = TinySoftmax(class_weight="balanced", **QUICK).fit(X, y)
 
     def work(cluster):
-        return TinySoftmax(class_weight="balanced", cluster=cluster, **QUICK).fit(
-            *share(cluster, X, y, cuts=cuts)
-        )
+        return TinySoftmax(class_weight="balanced", cluster=cluster, **QUICK).fit(*share(cluster, X, y, cuts=cuts))
 
     for model in on_ranks(3, work):
         assert model.classes_.tolist() == ["a", "b", "c"]
@@ -166,9 +164,7 @@ def test_a_callback_that_raises_on_one_rank_ends_all():
         def fail(info):
             raise LookupError("from the callback")
 
-        models[cluster.rank] = TinySoftmax(
-            cluster=cluster, callbacks=fail if cluster.rank == 1 else None, **QUICK
-        )
+        models[cluster.rank] = TinySoftmax(cluster=cluster, callbacks=fail if cluster.rank == 1 else None, **QUICK)
         try:
             models[cluster.rank].fit(*share(cluster, X, y))
         except (LookupError, ClusterError) as error:
@@ -269,9 +265,7 @@ def test_a_fit_alone_among_several_ranks_warns_once():
         assert "4 ranks were started and cluster=None" in str(met[0].message)
         assert met[0].filename == "<string>", met[0].filename
     """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True
-    )
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True)
 
 
 def test_an_uncaught_exception_on_one_rank_ends_the_job():
