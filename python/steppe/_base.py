@@ -166,6 +166,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     def _plan(self) -> FitPlan:
         """Collective. Check the parameters, and resolve the common ones for one fit."""
         cluster = cluster_or_alone(self.cluster)
+        with cluster.agree():
+            self._validate_params()
         return make_plan(self, cluster, seed_of(self.checkpoint, cluster))
 
     def _run(self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None) -> None:

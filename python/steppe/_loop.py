@@ -125,7 +125,7 @@ class FitLoop:
         task, error = None, None
         try:
             task = self._callbacks.iteration_begins()
-        except Exception as raised:
+        except BaseException as raised:  # noqa: BLE001 - raised again by _agree, when the other ranks know
             error = raised
         loss = self._train()
         self._report()
@@ -162,7 +162,7 @@ class FitLoop:
             flush=True,
         )
 
-    def _call_back(self, task: Any, loss: float) -> Exception | None:
+    def _call_back(self, task: Any, loss: float) -> BaseException | None:
         history = self._history
         info = FitInfo(
             iteration=len(history),
@@ -176,22 +176,22 @@ class FitLoop:
         )
         try:
             self._stopped |= self._callbacks.iteration_ended(task, info)
-        except Exception as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by _agree
             return error
         return None
 
-    def _agree(self, error: Exception | None) -> None:
+    def _agree(self, error: BaseException | None) -> None:
         """What one rank met or wants, all ranks do: fail, stop, save."""
         due = time.monotonic() - self._saved_at >= self._estimator._checkpoint_seconds
         votes = self._cluster.gather((error is not None, self._stopped, self._interrupts.poll(), due))
         failed, self._stopped, interrupted, _ = (any(column) for column in zip(*votes, strict=True))
         if interrupted:
             raise KeyboardInterrupt
-        if self._checkpoint is not None and (failed or votes[0][3] or self._finished()):
-            self._checkpoint.write(self._session.state(), self._history)
-            self._saved_at = time.monotonic()
         if failed:
             self._cluster.agree_on(error)
+        if self._checkpoint is not None and (votes[0][3] or self._finished()):
+            self._checkpoint.write(self._session.state(), self._history)
+            self._saved_at = time.monotonic()
 
     def _fitted(self) -> dict[str, Any]:
         attributes = dict(self._estimator._attributes(self._session.result()))
@@ -206,7 +206,7 @@ class FitLoop:
                 f"{type(self._estimator).__name__} ended after max_iter={self._max_iter} iterations before the change of "
                 f"the objective fell below tol={self._tol}: increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,  # the caller of fit
             )
 
 

@@ -69,12 +69,11 @@ class FitPlan:
 
 
 def make_plan(estimator: Any, cluster: Cluster, seed: int | None) -> FitPlan:
-    """Collective. Checks the parameters of `estimator` and resolves the common ones.
+    """Collective. Resolves the common parameters of `estimator`, which have been validated.
 
     `seed`, that of a checkpoint, takes the place of a random_state that is not an int.
     """
     with cluster.agree():
-        estimator._validate_params()
         n_threads = resolve_n_jobs(estimator.n_jobs)
         schedule = resolve_schedule(estimator, n_threads * cluster.size, cluster.size)
         device = resolve_device(estimator)

@@ -174,7 +174,7 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int32]:
     strange = classes[np.minimum(codes, len(classes) - 1)] != y
     if strange.any():
         raise ValueError(
-            f"y: met the label {y[strange][0]!r}, which is not among the classes {classes.tolist()[:20]}; "
+            f"y: met the label {y[strange].tolist()[0]!r}, which is not among the classes {classes.tolist()[:20]}; "
             "give all classes in the first call"
         )
     return codes.astype(np.int32)

@@ -212,14 +212,14 @@ def _raise_echo(rank: int, kind: str, message: str, trace: str) -> NoReturn:
 
 
 def _mpi_link(comm: Any) -> _core.Link:
+    if not hasattr(comm, "handle"):
+        raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     try:
         from steppe import _mpi
     except ImportError as error:
         raise ImportError(
             f"this build of steppe cannot use MPI ({error}); install a wheel with MPI support, or 'steppe[mpi]'"
         ) from error
-    if not hasattr(comm, "handle"):
-        raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     return _mpi.make_link(comm.handle)
 
 
@@ -237,8 +237,10 @@ _warned_alone = False
 def cluster_or_alone(cluster: Cluster | None) -> Cluster:
     """`cluster`, or one process; warns once if that process is one of several that know nothing of each other."""
     global _warned_alone
-    if cluster is not None:
+    if isinstance(cluster, Cluster):
         return cluster
+    if cluster is not None:
+        raise TypeError(f"cluster: got a {type(cluster).__name__}; give a steppe.parallel.Cluster or None")
     if not _warned_alone and (ranks := _started_ranks()) > 1:
         _warned_alone = True
         warnings.warn(

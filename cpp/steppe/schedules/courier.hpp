@@ -30,7 +30,10 @@ class Courier {
     while (!state_.team.wait_for(busy ? std::chrono::microseconds(0) : nap)) {
       busy = !alone && (ship() | receive());
       if (pacer_.stop_requested()) stop();
-      if (!alone) say_alive();
+      if (!busy && !alone) {
+        say_alive();
+        watch_.check_all(ended_, "exchanging packets");
+      }
     }
   }
 
@@ -48,9 +51,7 @@ class Courier {
         continue;
       }
       if (pacer_.stop_requested()) stopped_here_ = true;
-      for (std::uint32_t rank = 0; rank < ended_.size(); ++rank) {
-        if (!ended_[rank]) watch_.check(rank, "waiting for the end of its run");
-      }
+      watch_.check_all(ended_, "waiting for the end of its run");
       backoff.pause();
     }
   }
@@ -62,7 +63,6 @@ class Courier {
  private:
   // One message would do for each packet; some hundred tokens a message cost the network little more than one.
   static constexpr std::size_t kBatchBytes = 1 << 16;
-  static constexpr std::chrono::seconds kAlivePeriod{1};
 
   void stop() {
     stopped_here_ = true;
@@ -117,7 +117,7 @@ class Courier {
   void say_alive() {
     const auto now = std::chrono::steady_clock::now();
     if (now < alive_due_) return;
-    alive_due_ = now + kAlivePeriod;
+    alive_due_ = now + watch_.sign_of_life_period();
     for (std::uint32_t rank = 0; rank < state_.link.size(); ++rank) {
       if (rank != state_.link.rank()) state_.link.send(rank, open_frame({state_.run, FrameKind::alive}));
     }
@@ -132,7 +132,7 @@ class Courier {
   std::vector<Bytes> batches_;  // by destination
   std::vector<bool> ended_;
   std::vector<PacketType*> parked_;
-  std::chrono::steady_clock::time_point alive_due_ = std::chrono::steady_clock::now() + kAlivePeriod;
+  std::chrono::steady_clock::time_point alive_due_{};
   bool stopped_here_ = false;
   bool workers_left_ = false;
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -24,6 +25,17 @@ class Watch {
     if (silence.count() <= timeout_) return;
     throw ClusterError(static_cast<int>(rank), "rank " + std::to_string(rank) + " has been silent for " +
                                                    std::to_string(silence.count()) + " s while this rank was " + doing);
+  }
+
+  void check_all(const std::vector<bool>& excused, const char* doing) const {
+    for (std::uint32_t rank = 0; rank < heard_.size(); ++rank) {
+      if (!excused[rank]) check(rank, doing);
+    }
+  }
+
+  // How often a rank that has nothing to send should say that it is there.
+  std::chrono::steady_clock::duration sign_of_life_period() const {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(1.0, timeout_ / 4)));
   }
 
  private:

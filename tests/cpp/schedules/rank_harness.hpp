@@ -14,8 +14,8 @@
 
 // Runs body(rank, link) on n ranks, each a thread; rethrows the first rank's exception unless `errors` collects them.
 template <class Body>
-void on_ranks(std::uint32_t n, Body&& body, std::vector<std::exception_ptr>* errors = nullptr) {
-  auto links = steppe::make_thread_links(n, 20);
+void on_ranks(std::uint32_t n, Body&& body, std::vector<std::exception_ptr>* errors = nullptr, double timeout = 60) {
+  auto links = steppe::make_thread_links(n, timeout);
   std::vector<std::exception_ptr> raised(n);
   {
     std::vector<std::jthread> threads;

@@ -84,12 +84,12 @@ struct Base : steppe::ProblemDefaults<Shard, T> {
     const double step = 0.1 / (1 + context.round);
     for (std::size_t i = 0; i < shard.rows.size(); ++i) {
       const double old = shard.rows[i];
-      shard.rows[i] -= step * (old * double(token.row[0]) - std::cos(double(token.row[1]))) * shard.opened[i];
+      shard.rows[i] -= step * (std::tanh(old * double(token.row[0])) - std::cos(double(token.row[1]))) * shard.opened[i];
       token.row[0] -= static_cast<T>(step * std::tanh(old));
-      token.row[1] += static_cast<T>(step * old * double(token.row[2]));
+      token.row[1] += static_cast<T>(step * std::sin(old * double(token.row[2])));
       shard.accumulated[i] += std::exp(-std::abs(double(token.row[0])));
-      if (!context.globals.empty()) context.globals[i % context.globals.size()] += step * old;
-      if (!context.globals.empty()) token.row[2] += static_cast<T>(1e-3 * context.globals[0]);
+      if (!context.globals.empty()) context.globals[i % context.globals.size()] += step * std::sin(old);
+      if (!context.globals.empty()) token.row[2] += static_cast<T>(std::sin(context.globals[0]));
     }
     return {shard.rows.size(), 0};
   }

@@ -1,0 +1,27 @@
+"""Runs the common checks, and scikit-learn's, on every estimator."""
+
+import inspect
+
+import pytest
+from common_checks import CASES, CHECKS
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+EXAMPLES = [case for case in CASES if case.examples]
+ESTIMATORS = [(case.make(), case) for case in EXAMPLES]
+
+
+def expected_failures(estimator):
+    return next(case.expected_failures for made, case in ESTIMATORS if made is estimator)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_common(check, case, tmp_path, capsys):
+    offered = {"directory": tmp_path, "capsys": capsys}
+    check(case, **{name: offered[name] for name in inspect.signature(check).parameters if name in offered})
+
+
+@parametrize_with_checks([made for made, _ in ESTIMATORS], expected_failed_checks=expected_failures)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scikit_learn(estimator, check):
+    check(estimator)
