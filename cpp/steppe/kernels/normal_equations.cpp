@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "steppe/core/aligned.hpp"
 #include "steppe/kernels/vector_width.hpp"
 
 // A rank-n update of a symmetric matrix. The rows are gathered into a tile that stays in the first-level cache; then
@@ -71,7 +72,7 @@ template <class T>
 
 template <class T, std::size_t Bytes>
 [[gnu::always_inline]] inline void form(const RatedRows<T>& rated, const NormalEquations<T>& out, T* tile) {
-  constexpr std::size_t kRows = Bytes == 64 ? 16 : 8, kLanes = VectorOf<T, Bytes>::lanes;
+  constexpr std::size_t kRows = Bytes == 64 ? kCacheLine / sizeof(T) : 8, kLanes = VectorOf<T, Bytes>::lanes;
   const std::size_t stride = rated.stride, order = out.order, count = rated.indices.size();
   const bool biases = rated.bias != nullptr;
   std::fill_n(out.matrix, order * order, T(0));

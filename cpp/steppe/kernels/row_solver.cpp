@@ -54,7 +54,7 @@ template <class T, std::size_t Bytes>
     direction[i] = scaled[i] = inverse[i] * residual[i];
   }
   T rest = dot(residual, scaled, n);
-  const T enough = static_cast<T>(limits.tolerance * limits.tolerance) * size;
+  const T enough = limits.bound(size, rest);
   int step = 0;
   for (; step < limits.steps && rest > enough; ++step) {
     product<T, Bytes>(equations, reg, direction, image);

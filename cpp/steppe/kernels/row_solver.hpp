@@ -1,17 +1,27 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
 
 #include "steppe/kernels/normal_equations.hpp"
 
 namespace steppe::kernels {
 
-// When conjugate gradients stop: after `steps`, or once the residual r has (r' D r) <= tolerance^2 (b' D b), with D the
-// inverse diagonal.
+// When conjugate gradients stop: after `steps`, or once the residual r is small in the norm r' D r (D is the inverse
+// diagonal): at most `tolerance` of b and a tenth of what it was at the start, so that sweeps go on converging, or as
+// small as rounding allows.
 struct SolverLimits {
   int steps = 10;
   double tolerance = 1e-3;
+
+  // The bound on r' D r, given those of b and of the first residual.
+  template <class T>
+  T bound(T right, T first) const {
+    constexpr T rounding = 4 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
+    return std::max(rounding * right, std::min(static_cast<T>(tolerance * tolerance) * right, T(0.01) * first));
+  }
 };
 
 // out = (A + reg) in.

@@ -339,7 +339,7 @@ void AlsSession<T>::solve_together(std::size_t first, std::size_t n) {
       rest[i] += residual[f] * direction[f];
       enough[i] += right[f] * inverse[f] * right[f];
     }
-    enough[i] *= limits.tolerance * limits.tolerance;
+    enough[i] = limits.bound(enough[i], rest[i]);
   }
   for (int step = 0; step < limits.steps; ++step) {
     bool any = false;

@@ -61,6 +61,8 @@ class MatrixFactorizationProblem : public ProblemDefaults<UserShard<T>, T> {
  public:
   enum : Pass { kTrain, kEvaluate };
   static constexpr int evaluate_pass = kEvaluate;
+  // Without a bound some items run far ahead in a long run; parked early, they go stale while the users move on.
+  static constexpr std::uint32_t max_skew = 1;
 
   // `items`, if given, is where the items start instead of the keyed random numbers; it must outlive the first run.
   MatrixFactorizationProblem(MatrixFactorizationObjective objective, StepSchedule steps, RatingSummary summary,
