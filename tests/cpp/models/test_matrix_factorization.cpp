@@ -289,6 +289,63 @@ TEST_CASE("serial, and bsp on one, two and four workers, are the same computatio
   CHECK(ranks.objective == doctest::Approx(serial.objective));
 }
 
+TEST_CASE_TEMPLATE("a recorded fit replayed on one thread is bit-equal, tokens and users", T, float, double) {
+  const Planted<T> data(90, 35, 3, 0.4, 0.3);
+  const MatrixFactorizationParams params = params_of("sgd", 5, 0.05);
+  using Problem = MatrixFactorizationProblem<T>;
+  const auto make_problem = [&] {
+    LocalLink alone;
+    RatingSummary summary = summarise_ratings(data.view(), alone);
+    const FactorInit init = init_of(params, summary);
+    const StepSchedule steps{0.3, summary.scale, 0};
+    const double mean = summary.mean;
+    return Problem(params.objective, steps, std::move(summary), mean, 5, init);
+  };
+  const auto make_shards = [&](const Problem& problem, std::uint32_t first, std::uint32_t n, std::uint32_t all) {
+    const auto bounds = balanced_ranges(data.offsets, all);
+    std::vector<UserShard<T>> shards;
+    for (std::uint32_t s = first; s < first + n; ++s) {
+      shards.push_back(problem.make_shard(data.view(bounds[s], bounds[s + 1]), bounds[s]));
+    }
+    return shards;
+  };
+  for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+    for (const Layout& layout : {Layout{1}, {4}, {2, 2}, {1, 2, 1}}) {
+      std::vector<T> rows;
+      Record record;
+      std::vector<UserShard<T>> lived(total(layout));
+      on_ranks(static_cast<std::uint32_t>(layout.size()), [&](std::uint32_t rank, Link& link) {
+        Problem problem = make_problem();
+        auto shards = make_shards(problem, before(layout, rank), layout[rank], total(layout));
+        Team team(layout[rank]);
+        Control control;
+        EngineOptions options;
+        options.schedule = schedule;
+        options.seed = 4;
+        options.record = true;
+        Engine<Problem> engine(problem, shards, link, team, options);
+        engine.run(Problem::kTrain, 3, true, control);
+        engine.objective(control);
+        engine.run(Problem::kTrain, 2, true, control);
+        std::vector<T> gathered(std::size_t{problem.n_tokens()} * problem.row_size());
+        engine.gather(gathered);
+        Record mine = engine.record();
+        std::ranges::move(shards, lived.begin() + before(layout, rank));
+        if (rank > 0) return;
+        rows = std::move(gathered);
+        record = std::move(mine);
+      });
+      Problem problem = make_problem();
+      auto shards = make_shards(problem, 0, total(layout), total(layout));
+      CHECK(replay(problem, shards, record, 4) == rows);
+      for (std::size_t s = 0; s < shards.size(); ++s) {
+        CHECK(shards[s].users.factors == lived[s].users.factors);
+        CHECK(shards[s].users.bias == lived[s].users.bias);
+      }
+    }
+  }
+}
+
 TEST_CASE("ranks reach the objective of one process: uneven, single-row and empty ranks, more ranks than columns") {
   const Planted<double> data(200, 40, 3, 0.4, 0.3);
   const Planted<double> narrow(80, 2, 1, 0.9, 0.3);
@@ -298,7 +355,7 @@ TEST_CASE("ranks reach the objective of one process: uneven, single-row and empt
         auto params = params_of(solver, 4, 0.05);
         params.objective.nonnegative = nonnegative;
         const std::uint32_t rounds = solver == "sgd" ? 60 : 40;
-        const double tolerance = nonnegative ? 0.1 : 0.02;  // clipping has more local minima
+        const double tolerance = nonnegative ? 0.1 : solver == "sgd" ? 0.05 : 0.01;  // local minima
         const double alone = fit<double>(params, data, rounds).objective;
         const double narrow_alone = fit<double>(params, narrow, rounds).objective;
         params.schedule = schedule;
