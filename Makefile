@@ -15,7 +15,7 @@ BUILD := build/python
 INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
 HAVE_DOCTEST := echo '\#include <doctest/doctest.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
 
-.PHONY: demo test bench lint wheel check-wheel clean cpp-test sanitize python-test mpi-test debian
+.PHONY: demo test bench lint format wheel check-wheel clean cpp-test sanitize python-test mpi-test debian
 
 demo: .venv/installed
 	python -m steppe demo $(if $(DATA),--data $(DATA))
@@ -48,6 +48,29 @@ debian:
 	  echo '*** SKIPPED: the C++ tests and benchmarks. They need doctest and Google Benchmark:'; \
 	  echo '***          apt-get install doctest-dev libbenchmark-dev libopenblas-dev'; \
 	  echo '*******************************************************************************'; }
+
+# --- style and static checks ---
+
+LINTERS := $(shell sed -n 's/^lint = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '",')
+NATIVE_TRACKED := git ls-files '*.hpp' '*.cpp' '*.cu'
+
+.venv/linters: .venv/tools
+	pip install --quiet $(LINTERS) numpy
+	touch $@
+
+lint: .venv/linters
+	ruff check .
+	ruff format --check .
+	mypy
+	$(NATIVE_TRACKED) | xargs clang-format --dry-run --Werror
+	cmake -S . -B build/lint -G Ninja -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null
+	git ls-files 'cpp/*.cpp' | xargs -P $(JOBS) -n 1 clang-tidy --quiet -p build/lint
+
+# Rewrites the sources as `make lint` wants them.
+format: .venv/linters
+	ruff check --fix .
+	ruff format .
+	$(NATIVE_TRACKED) | xargs clang-format -i
 
 # --- tests ---
 

@@ -12,7 +12,7 @@ PYBIND11_MODULE(_mpi, module) {
   module.doc() = "The MPI link of steppe; use steppe.parallel.Cluster instead.";
   module.def(
       "make_link",
-      [](std::intptr_t communicator, double timeout) -> std::shared_ptr<steppe::Link> {
+      [](std::uintptr_t communicator, double timeout) -> std::unique_ptr<steppe::Link> {
         steppe::MpiLinkOptions options;
         options.timeout_seconds = timeout;
         return steppe::make_mpi_link(communicator, options);

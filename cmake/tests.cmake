@@ -14,13 +14,11 @@ endfunction()
 steppe_test_program(steppe_tests tests/cpp/main.cpp ${STEPPE_TEST_SOURCES})
 target_link_libraries(steppe_tests PRIVATE steppe)
 foreach(source IN LISTS STEPPE_TEST_SOURCES)
-  if(NOT source MATCHES "_test\\.cpp$")  # helpers of tests
-    continue()
-  endif()
   cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/tests/cpp OUTPUT_VARIABLE name)
-  string(REGEX REPLACE "_test\\.cpp$" "" name ${name})
-  add_test(NAME ${name} COMMAND steppe_tests --source-file=${source})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  if(name MATCHES "^(.*/)?test_(.*)\\.cpp$")
+    add_test(NAME ${CMAKE_MATCH_1}${CMAKE_MATCH_2} COMMAND steppe_tests --source-file=${source})
+    set_tests_properties(${CMAKE_MATCH_1}${CMAKE_MATCH_2} PROPERTIES TIMEOUT 300)
+  endif()
 endforeach()
 
 if(TARGET steppe_mpi AND STEPPE_MPI_TEST_SOURCES)
@@ -31,4 +29,10 @@ if(TARGET steppe_mpi AND STEPPE_MPI_TEST_SOURCES)
              $<TARGET_FILE:steppe_mpi_tests>)
     set_tests_properties(mpi_${ranks} PROPERTIES TIMEOUT 300 PROCESSORS 2)
   endforeach()
+endif()
+
+if(NOT STEPPE_SANITIZE)
+  add_test(NAME cpp_consumer COMMAND ${CMAKE_COMMAND}
+    -D BUILD_DIR=${PROJECT_BINARY_DIR} -D GENERATOR=${CMAKE_GENERATOR} -D COMPILER=${CMAKE_CXX_COMPILER}
+    -D MPI=$<TARGET_EXISTS:steppe_mpi> -P ${PROJECT_SOURCE_DIR}/tests/cpp_consumer/check.cmake)
 endif()

@@ -3,8 +3,8 @@
 #include "steppe/comm/local_link.hpp"
 #include "steppe/schedules/engine.hpp"
 
-// What the engine itself costs: rounds of empty visits. Goals: a hop (pop, route, push) under 50 ns on one worker; a
-// drain (an empty run of two threads) under 100 us.
+// What the engine itself costs: rounds of empty visits. Goals: a hop (pop, route, push) under 50 ns on one
+// worker; a drain (an empty run of two threads) under 100 us.
 namespace {
 
 struct Nothing : steppe::ProblemDefaults<int, float> {

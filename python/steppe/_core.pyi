@@ -42,3 +42,33 @@ class FitSession:
     def result(self) -> dict[str, NDArray[Any]]: ...
 
 def check_csr(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, n_columns: int, name: str) -> None: ...
+
+def read_svmlight(
+    source: int | bytes,
+    name: str,
+    *,
+    float64: bool,
+    offset: int = 0,
+    length: int = ...,
+    lines_before: int = 0,
+    lowest_index: int = 0,
+    multilabel: bool = False,
+    query_id: bool = False,
+    keep: bool = True,
+    piece_bytes: int = 2**20,
+    n_threads: int,
+) -> dict[str, Any]: ...
+def read_ratings(
+    source: int | bytes,
+    name: str,
+    *,
+    float64: bool,
+    separator: str,
+    user_column: int,
+    item_column: int,
+    value_column: int,
+    header_lines: int,
+    duplicates: str,
+    piece_bytes: int = 2**20,
+    n_threads: int,
+) -> dict[str, Any]: ...

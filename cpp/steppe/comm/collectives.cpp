@@ -30,7 +30,7 @@ void sum_over_ranks(Link& link, std::span<std::uint64_t> values) { sum_in_rank_o
 
 void agree_on_input(Link& link, const std::string& my_error) {
   Bytes mine(my_error.size());
-  std::memcpy(mine.data(), my_error.data(), my_error.size());
+  if (!my_error.empty()) std::memcpy(mine.data(), my_error.data(), my_error.size());
   const auto all = link.allgather(std::move(mine));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;

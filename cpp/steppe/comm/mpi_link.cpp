@@ -83,7 +83,8 @@ void require_usable_mpi() {
   int initialized = 0;
   MPI_Initialized(&initialized);
   if (!initialized || finalized()) {
-    throw ClusterError(-1, "MPI (" + joined(libraries) + ") is " + (initialized ? "already finalised" : "not initialised") +
+    throw ClusterError(-1, "MPI (" + joined(libraries) + ") is " +
+                               (initialized ? "already finalised" : "not initialised") +
                                "; run `from mpi4py import MPI` first, with an mpi4py of the same MPI library");
   }
   int level = MPI_THREAD_SINGLE;
@@ -101,7 +102,7 @@ MPI_Comm duplicate(MPI_Comm original, double timeout) {
   const auto deadline = Clock::now() + Seconds(timeout);
   for (Backoff backoff; !finished(request, "MPI_Comm_idup"); backoff.pause()) {
     if (Clock::now() < deadline) continue;
-    made.release();  // MPI may still write there
+    static_cast<void>(made.release());  // MPI may still write there
     throw ClusterError(-1, "not every rank of the communicator joined the cluster within the time-out");
   }
   check(MPI_Comm_set_errhandler(*made, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -248,14 +249,9 @@ struct Exchange {
 class MpiLink final : public Link {
  public:
   MpiLink(MPI_Comm comm, const MpiLinkOptions& options)
-      : comm_(comm),
-        rank_(ask(MPI_Comm_rank)),
-        size_(ask(MPI_Comm_size)),
-        timeout_(options.timeout_seconds),
-        piece_bytes_(options.piece_bytes),
-        outgoing_(std::make_unique<Outgoing>()),
-        incoming_(std::make_unique<Incoming>(size_, options.piece_bytes)),
-        attendance_(rank_, size_) {}
+      : comm_(comm), rank_(ask(MPI_Comm_rank)), size_(ask(MPI_Comm_size)), timeout_(options.timeout_seconds),
+        piece_bytes_(options.piece_bytes), outgoing_(std::make_unique<Outgoing>()),
+        incoming_(std::make_unique<Incoming>(size_, options.piece_bytes)), attendance_(rank_, size_) {}
 
   ~MpiLink() override {
     if (finalized()) return;
@@ -263,8 +259,8 @@ class MpiLink final : public Link {
       MPI_Comm_free(&comm_);
       return;
     }
-    outgoing_.release();  // MPI may still read and write these
-    incoming_.release();
+    static_cast<void>(outgoing_.release());  // MPI may still read and write these
+    static_cast<void>(incoming_.release());
   }
 
   std::uint32_t rank() const override { return rank_; }
@@ -385,7 +381,7 @@ class MpiLink final : public Link {
 
   [[noreturn]] void give_up(std::unique_ptr<Exchange> exchange) {
     broken_ = true;
-    exchange.release();
+    static_cast<void>(exchange.release());
     const int absent = attendance_.absent(collective_);
     const std::string who = absent < 0 ? "a rank" : "rank " + std::to_string(absent);
     throw ClusterError(absent, who + " stayed silent in a collective beyond the time-out");
@@ -417,7 +413,7 @@ class MpiLink final : public Link {
 
 }  // namespace
 
-std::unique_ptr<Link> make_mpi_link(std::intptr_t communicator, const MpiLinkOptions& options) {
+std::unique_ptr<Link> make_mpi_link(std::uintptr_t communicator, const MpiLinkOptions& options) {
   require(options.timeout_seconds > 0, "timeout: the seconds a rank may stay silent must be positive");
   require(options.piece_bytes > 0 && options.piece_bytes <= INT_MAX, "piece_bytes must lie between 1 and 2^31 - 1");
   require_usable_mpi();
@@ -432,7 +428,7 @@ MpiRuntime::MpiRuntime() {
 
 MpiRuntime::~MpiRuntime() { MPI_Finalize(); }
 
-std::intptr_t MpiRuntime::world() { return convert<std::intptr_t>(MPI_COMM_WORLD); }
+std::uintptr_t MpiRuntime::world() { return convert<std::uintptr_t>(MPI_COMM_WORLD); }
 
 std::string mpi_library_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];

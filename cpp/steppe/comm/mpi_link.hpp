@@ -18,7 +18,7 @@ struct MpiLinkOptions {
 // Collective over `communicator`, the value of an MPI_Comm (mpi4py's `comm.handle`), which is duplicated: frames never
 // meet the caller's own messages. MPI must be initialised with at least MPI_THREAD_FUNNELED, and the link must be used
 // and destroyed by the thread that talks to MPI.
-std::unique_ptr<Link> make_mpi_link(std::intptr_t communicator, const MpiLinkOptions& options = {});
+std::unique_ptr<Link> make_mpi_link(std::uintptr_t communicator, const MpiLinkOptions& options = {});
 
 // MPI for a C++ program that has no mpi4py: initialises on construction, finalises on destruction.
 class MpiRuntime {
@@ -28,7 +28,7 @@ class MpiRuntime {
   MpiRuntime(const MpiRuntime&) = delete;
   MpiRuntime& operator=(const MpiRuntime&) = delete;
 
-  static std::intptr_t world();
+  static std::uintptr_t world();
 };
 
 // First line of what the library says of itself; needs no initialisation.

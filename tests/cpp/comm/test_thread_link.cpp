@@ -9,7 +9,7 @@
 namespace {
 steppe::Bytes bytes_of(const std::string& text) {
   steppe::Bytes bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
   return bytes;
 }
 std::string text_of(const steppe::Bytes& bytes) {

@@ -1,0 +1,23 @@
+"""Parallel readers of data files, and generators that know the truth they planted."""
+
+from steppe.datasets._generators import (
+    RatingsTruth,
+    TextTruth,
+    make_ratings,
+    make_text_classification,
+    split_ratings,
+)
+from steppe.datasets._ratings import Ratings, load_ratings
+from steppe.datasets._svmlight import iter_svmlight, load_svmlight
+
+__all__ = [
+    "Ratings",
+    "RatingsTruth",
+    "TextTruth",
+    "iter_svmlight",
+    "load_ratings",
+    "load_svmlight",
+    "make_ratings",
+    "make_text_classification",
+    "split_ratings",
+]
