@@ -241,7 +241,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         if before > 0:
             # W is a sum over rows of weights relative to the total, which has grown.
             start = self._weights_to_start_from(data, scale=before / total)
-        session = self._session(plan, data, solver="ds_mlr", total_weight=total, **start)
+        session = self._session(plan, data, solver="ds_mlr", total_weight=total, prior_weight=before, **start)
         self.classes_ = data.classes
         self._run(plan, session, problem={}, rounds=1)
         self.weight_seen_ = total

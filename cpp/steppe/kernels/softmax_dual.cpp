@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kNewtonSteps = 8;
 
+// A Newton step that moves no more probability than this is the last one: the next would move about its square.
+template <class T>
+constexpr T kSettled = std::is_same_v<T, float> ? T(1e-3) : T(1e-5);
+
 // What rounding leaves of 1 - share: a smaller rest is not known.
 template <class T>
 constexpr T kLeastRest = std::is_same_v<T, float> ? T(1e-6) : T(1e-14);
@@ -139,7 +143,7 @@ template <class T>
 [[gnu::always_inline]] inline void solve(RowState<T>& row, const T* shifted) {
   start_at_softmax(row);
   for (int step = 0; step < kNewtonSteps; ++step) {
-    if (newton_step(row, shifted) < T(1e-3)) return;
+    if (newton_step(row, shifted) < kSettled<T>) return;
   }
   solve_nested(row, shifted);
 }

@@ -109,10 +109,12 @@ std::vector<std::size_t> shard_bounds(const kernels::RowsView<T>& x, std::size_t
 
 // How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
 // class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer, or
-// shards pull them to and fro. A power of two, so that the order in which ranks are added cannot show.
+// shards pull them to and fro. A power of two, so that the order in which ranks are added cannot show. Rows of the past,
+// which cannot answer any more, hold their intercepts by the curvature that they had on average.
 template <class T>
 double intercept_scale(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, std::uint32_t n_blocks,
                        Link& link) {
+  if (params.prior_weight > 0) return params.n_classes * params.total_weight / params.prior_weight;
   const double most = 100.0 * params.n_classes;
   if (n_blocks == 1) return most;
   double square = 0;
@@ -139,6 +141,7 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                          .damping = params.damping,
                          .fit_intercept = params.fit_intercept,
                          .intercept_scale = intercept_scale(params, rows, classes.count(), link),
+                         .intercept_moves = params.prior_weight == 0,
                          .n_features = static_cast<std::uint32_t>(data.rows.cols())},
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
   const auto bounds = shard_bounds(rows.x, n_shards);

@@ -21,7 +21,8 @@ struct MultinomialLogisticParams {
   std::uint32_t n_threads = 1;
   std::uint32_t n_shards = 0;     // of this rank under bsp; 0: one for each thread
   std::uint64_t seed = 0;
-  double total_weight = 1;        // of all rows of all ranks, and of those behind `start`
+  double total_weight = 1;        // of all rows of all ranks, and of those that start_weights were fitted to
+  double prior_weight = 0;        // of the latter
   bool keep_dual = false;         // whether result() holds what another fit can start from
 };
 

@@ -112,7 +112,7 @@ template <class T>
 template <class Access>
 void MultinomialLogisticProblem<T>::move_intercept(const kernels::DualBlock<T>& block,
                                                    const VisitContext& context) const {
-  if (!block.intercept) return;
+  if (!block.intercept || !settings_.intercept_moves) return;
   const T part = static_cast<T>(settings_.intercept_scale / context.n_shards);
   for (std::size_t c = 0; c < block.n_classes; ++c) {
     kernels::add_to<Access>(block.intercept[c], -part * Access::load(block.dual_sum[c]));

@@ -65,6 +65,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
     double damping = 1;
     bool fit_intercept = true;
     double intercept_scale = 1;  // 1 / penalty of the intercept's proximal steps; the same on all ranks
+    bool intercept_moves = true;  // whether the point about which these steps are made follows
     std::uint32_t n_features = 0;
   };
 
