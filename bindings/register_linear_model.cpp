@@ -81,7 +81,7 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
     const py::object& X, const NdArray<std::int32_t>& labels, const py::object& weights, Link& link, double alpha,
     const std::string& solver, bool fit_intercept, double damping, std::uint32_t n_classes, const std::string& schedule,
     std::uint32_t n_threads, std::uint32_t n_shards, std::uint64_t seed, double total_weight,
-    double prior_weight, bool keep_dual,
+    double prior_weight, std::uint32_t n_sweeps, bool keep_dual,
     py::object start_weights, py::object start_intercept, py::object start_dual, py::object start_log_normaliser) {
   const MultinomialLogisticParams params{.alpha = alpha,
                                          .solver = solver,
@@ -91,6 +91,7 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
                                          .schedule = schedule,
                                          .n_threads = n_threads,
                                          .n_shards = n_shards,
+                                         .n_sweeps = n_sweeps,
                                          .seed = seed,
                                          .total_weight = total_weight,
                                          .prior_weight = prior_weight,
@@ -169,7 +170,7 @@ void register_linear_model(py::module_& module) {
              py::arg("weights"), py::kw_only(), py::arg("link"), py::arg("alpha"), py::arg("solver"),
              py::arg("fit_intercept"), py::arg("damping"), py::arg("n_classes"), py::arg("schedule"),
              py::arg("n_threads"), py::arg("n_shards") = 0, py::arg("seed"), py::arg("total_weight"),
-             py::arg("prior_weight") = 0.0, py::arg("keep_dual") = false, py::arg("start_weights") = py::none(),
+             py::arg("prior_weight") = 0.0, py::arg("n_sweeps") = 1, py::arg("keep_dual") = false, py::arg("start_weights") = py::none(),
              py::arg("start_intercept") = py::none(), py::arg("start_dual") = py::none(),
              py::arg("start_log_normaliser") = py::none(), py::keep_alive<0, 4>(),
              "Collective. A fit of multinomial logistic regression; weights are feature-major.");

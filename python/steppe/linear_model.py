@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MultinomialLogisticRegression"]
 
+_SWEEPS_OF_A_BATCH = 5
+
 
 class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # type: ignore[misc]
     r"""Multinomial logistic regression for many classes, examples and features.
@@ -206,10 +208,10 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """One iteration over a batch of rows, on top of all batches before. Collective on a cluster.
+        """One iteration, of five sweeps, over a batch of rows, on top of all batches before. Collective on a cluster.
 
-        The earlier batches keep the dual variables that they ended with, so one pass over a stream of batches comes
-        close to one iteration over all rows; a row that is passed twice counts twice. ``solver`` is "ds_mlr" here.
+        The earlier batches keep the dual variables that they ended with, so one pass over a stream of batches is worth
+        some iterations over all rows; a row that is passed twice counts twice. ``solver`` is "ds_mlr" here.
 
         Parameters
         ----------
@@ -241,7 +243,9 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         if before > 0:
             # W is a sum over rows of weights relative to the total, which has grown.
             start = self._weights_to_start_from(data, scale=before / total)
-        session = self._session(plan, data, solver="ds_mlr", total_weight=total, prior_weight=before, **start)
+        session = self._session(
+            plan, data, solver="ds_mlr", total_weight=total, prior_weight=before, n_sweeps=_SWEEPS_OF_A_BATCH, **start
+        )
         self.classes_ = data.classes
         self._run(plan, session, problem={}, rounds=1)
         self.weight_seen_ = total

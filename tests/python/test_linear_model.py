@@ -191,7 +191,7 @@ def test_partial_fit_learns_from_a_stream(n_jobs):
     for first in range(0, 2000, 200):
         model.partial_fit(X[first : first + 200], y[first : first + 200], classes=range(5))
     _, _, best = oracle.optimum(X, y, 5, 1e-3)
-    assert oracle.objective(model.coef_, model.intercept_, X, y, 1e-3) < 1.1 * best
+    assert oracle.objective(model.coef_, model.intercept_, X, y, 1e-3) < 1.3 * best
     assert model.weight_seen_ == 2000
     assert len(model.history_) == 10
     with pytest.raises(ValueError, match="not among the classes"):

@@ -20,9 +20,12 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
   using Base = TokenSession<Problem>;
 
   DsMlrSession(Problem problem, std::vector<MultinomialShard<T>> shards, std::vector<std::int32_t> columns, Link& link,
-               std::uint32_t n_threads, EngineOptions options, bool keep_dual)
+               std::uint32_t n_threads, EngineOptions options, std::uint32_t n_sweeps, bool keep_dual)
       : Base(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
-        columns_(std::move(columns)), keep_dual_(keep_dual) {}
+        columns_(std::move(columns)), n_sweeps_(n_sweeps), keep_dual_(keep_dual) {}
+
+  Progress advance(std::uint32_t rounds, Control& control) override { return Base::advance(rounds * n_sweeps_, control); }
+  std::uint32_t rounds_done() const override { return Base::rounds_done() / n_sweeps_; }
 
   ArrayMap result() override {
     const std::size_t k = this->problem_.classes().n_classes;
@@ -65,6 +68,7 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
   }
 
   std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
+  std::uint32_t n_sweeps_;
   bool keep_dual_;
 };
 
@@ -156,7 +160,8 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
   shards.front().collects = true;
   return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
                                            workers_for(schedule, params.n_threads),
-                                           EngineOptions{.schedule = schedule, .seed = params.seed}, params.keep_dual);
+                                           EngineOptions{.schedule = schedule, .seed = params.seed}, params.n_sweeps,
+                                           params.keep_dual);
 }
 
 void check(const MultinomialLogisticParams& params) {
@@ -166,6 +171,7 @@ void check(const MultinomialLogisticParams& params) {
   if (params.solver == "softmax") return;
   require(params.solver == "ds_mlr", "solver: choose 'ds_mlr' or 'softmax'");
   require(params.alpha > 0, "alpha: solver='ds_mlr' needs a positive penalty; use solver='softmax' for alpha=0");
+  require(params.n_sweeps > 0, "n_sweeps: give a positive number");
   require(params.damping > 0 && params.damping <= 1, "learning_rate: give a part of the step in (0, 1], or None");
 }
 

@@ -20,6 +20,7 @@ struct MultinomialLogisticParams {
   std::string schedule = "auto";
   std::uint32_t n_threads = 1;
   std::uint32_t n_shards = 0;     // of this rank under bsp; 0: one for each thread
+  std::uint32_t n_sweeps = 1;     // ds_mlr: over the rows in each round of the session
   std::uint64_t seed = 0;
   double total_weight = 1;        // of all rows of all ranks, and of those that start_weights were fitted to
   double prior_weight = 0;        // of the latter
