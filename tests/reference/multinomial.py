@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.optimize import brentq, minimize
-from scipy.special import log_softmax, lambertw, softmax
+from scipy.special import lambertw, log_softmax, softmax
 
 
 def objective(W, c, X, y, alpha, weights=None):

@@ -66,8 +66,8 @@ template <class T>
   return row.rest == 0 ? T{0} : row.rest * std::exp(-row.nu);
 }
 
-// One Newton step on log q and nu for the row's equations; `excess` is u - nu + kappa * q_old - log q - kappa * q. Returns
-// how much probability it expects to move.
+// One Newton step on log q and nu for the row's equations; `excess` is u - nu + kappa * q_old - log q - kappa * q.
+// Returns how much probability it expects to move.
 template <class T>
 [[gnu::always_inline]] inline T newton_step(RowState<T>& row, const T* shifted) {
   T mass = 0, slope = 0, lean = 0;
@@ -98,9 +98,9 @@ template <class T>
   return moved + std::abs(total + rest_share(row) - 1);
 }
 
-// The same solution where the joint iteration does not settle (kappa far above 1: long rows, little penalty). The sum of
-// q is convex and falls with nu, so Newton from where one q is 1 climbs to the root; for a given nu, log q solves
-// y + kappa e^y = shifted - nu + kappa q_old, convex and rising, so Newton from its right descends to it.
+// The same solution where the joint iteration does not settle (kappa far above 1: long rows, little penalty). The sum
+// of q is convex and falls with nu, so Newton from where one q is 1 climbs to the root; for a given nu, log q solves y
+// + kappa e^y = shifted - nu + kappa q_old, convex and rising, so Newton from its right descends to it.
 template <class T>
 T mass_at(RowState<T>& row, const T* shifted, T& slope) {
   T mass = rest_share(row);

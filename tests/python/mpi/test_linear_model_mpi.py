@@ -16,7 +16,9 @@ def fit(X, y, **params):
     return MultinomialLogisticRegression(1e-2, **{"random_state": 0, "max_iter": 200, "tol": 0, **params}).fit(X, y)
 
 
-@pytest.mark.parametrize("params", [{"schedule": "bsp"}, {"schedule": "nomad", "n_jobs": 2}, {"solver": "softmax"}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"schedule": "bsp"}, {"schedule": "nomad", "n_jobs": 2}, {"solver": "softmax"}], ids=str
+)
 @pytest.mark.parametrize("shares", ["equal", "all on one", "one row on one"])
 def test_ranks_reach_the_objective_of_one_process(cluster, params, shares):
     X, y = problem()
