@@ -39,8 +39,8 @@ struct RatingColumns {
   }
 };
 
-// The transpose of some rows of a CSR matrix, user 0 being the first of them.
+// The transpose of some rows of a CSR matrix, which are users first_user, first_user + 1, ...
 template <class T>
-RatingColumns<T> columns_of(CsrView<T> rows);
+RatingColumns<T> columns_of(CsrView<T> rows, std::size_t first_user = 0);
 
 }  // namespace steppe
