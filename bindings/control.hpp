@@ -9,9 +9,9 @@
 
 namespace steppe::bindings {
 
-// Python's side of a native call that may last: it runs without the GIL, and each poll takes the GIL for a moment to
-// run signal handlers (Ctrl-C) and the caller's callback. What they raise ends the call and is raised from it.
-// Lives on the stack of one call, in the thread that Python called.
+// Python's side of a native call that may last: it runs without the GIL, and each poll takes the GIL for a
+// moment to run signal handlers (Ctrl-C) and the caller's callback. What they raise ends the call and is
+// raised from it. Lives on the stack of one call, in the thread that Python called.
 class PythonControl final : public Control {
  public:
   explicit PythonControl(pybind11::object callback = pybind11::none()) : callback_(std::move(callback)) {}

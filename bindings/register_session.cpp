@@ -32,12 +32,12 @@ std::vector<std::unique_ptr<Link>> thread_links(std::uint32_t size, double timeo
 }
 
 void register_links(py::module_& module) {
-  py::class_<Link>(module, "Link", "One rank's way to the other ranks. Used by one thread.")
+  py::classh<Link>(module, "Link", "One rank's way to the other ranks. Used by one thread.")
       .def_property_readonly("rank", &Link::rank)
       .def_property_readonly("size", &Link::size)
       .def_property_readonly("timeout", &Link::timeout, "Seconds of silence after which a waiting rank gives up.")
       .def("allgather", &allgather, py::arg("mine"), "Collective. The bytes of all ranks, in rank order.");
-  py::class_<LocalLink, Link>(module, "LocalLink", "The only rank.").def(py::init<>());
+  py::classh<LocalLink, Link>(module, "LocalLink", "The only rank.").def(py::init<>());
   module.def("make_thread_links", &thread_links, py::arg("size"), py::arg("timeout") = 60.0,
              "Links of `size` ranks that are threads of this process, in rank order.");
 }
@@ -48,7 +48,7 @@ void register_fit_session(py::module_& module) {
       .def_readonly("updates", &Progress::updates)
       .def_readonly("loss", &Progress::loss)
       .def_readonly("stopped", &Progress::stopped);
-  py::class_<FitSession>(module, "FitSession", "One fit in progress. Every method is collective over the ranks.")
+  py::classh<FitSession>(module, "FitSession", "One fit in progress. Every method is collective over the ranks.")
       .def(
           "advance",
           [](FitSession& self, std::uint32_t rounds, py::object callback) {
@@ -66,8 +66,7 @@ void register_fit_session(py::module_& module) {
           py::arg("callback") = py::none(), "The exact objective, equal on every rank.")
       .def_property_readonly("rounds_done", &FitSession::rounds_done)
       .def(
-          "state",
-          [](const FitSession& self) { return to_dict(PythonControl().run([&] { return self.state(); })); },
+          "state", [](const FitSession& self) { return to_dict(PythonControl().run([&] { return self.state(); })); },
           "All that a resume needs, this rank's part.")
       .def(
           "restore",
@@ -88,7 +87,8 @@ void register_session(py::module_& module) {
   register_links(module);
   register_fit_session(module);
   module.def("check_csr", &check_csr, py::arg("indptr"), py::arg("indices"), py::arg("n_values"), py::arg("n_columns"),
-             py::arg("name"), "ValueError unless the arrays of a CSR matrix are in range, sorted and without duplicates.");
+             py::arg("name"),
+             "ValueError unless the arrays of a CSR matrix are in range, sorted and without duplicates.");
 }
 
 }  // namespace steppe::bindings

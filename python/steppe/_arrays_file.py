@@ -1,9 +1,10 @@
-"""One file of named arrays: the safetensors layout, so that other tools can read it and nothing is executed on reading.
+"""One file of named arrays, in the safetensors layout: other tools can read it, and reading executes nothing.
 
-Eight bytes (little-endian) give the length of a JSON header, then the arrays follow, end to end. The header maps each
-name to dtype, shape and byte range; its "__metadata__" holds strings. Arrays are written in order of falling item size
-behind a header padded to 64 bytes, so each is aligned and can be mapped into memory. Files are written beside their
-place and renamed into it: a reader sees the old file or the new one, never half of one.
+Eight bytes (little-endian) give the length of a JSON header, then the arrays follow, end to end. The header
+maps each name to dtype, shape and byte range; its "__metadata__" holds strings. Arrays are written in order
+of falling item size behind a header padded to 64 bytes, so each is aligned and can be mapped into memory.
+Files are written beside their place and renamed into it: a reader sees the old file or the new one, never
+half of one.
 """
 
 from __future__ import annotations

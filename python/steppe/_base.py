@@ -3,40 +3,40 @@
 How a model uses it, in full::
 
     class Model(ClassifierMixin, BaseSteppeEstimator):
-        _parameter_constraints = {**BaseSteppeEstimator._parameter_constraints, "alpha": [Interval(Real, 0, None, closed="left")]}
-        _auto_schedule = "nomad"        # what schedule="auto" means with more than one worker
+        _parameter_constraints = {**BaseSteppeEstimator._parameter_constraints, "alpha": [...]}
+        _auto_schedule = "nomad"  # what schedule="auto" means with more than one worker
 
-        def __init__(self, alpha=1e-4, *, schedule="auto", max_iter=100, tol=1e-4, n_jobs=None, cluster=None, device="cpu",
-                     random_state=None, warm_start=False, checkpoint=None, callbacks=None, verbose=0):
-            super().__init__(schedule=schedule, max_iter=max_iter, ...)
+        def __init__(self, alpha=1e-4, *, schedule="auto", max_iter=100, tol=1e-4, ...):  # all, in this order
+            super().__init__(schedule=schedule, max_iter=max_iter, tol=tol, ...)
             self.alpha = alpha
 
         def fit(self, X, y, sample_weight=None):
-            plan = self._plan()                                   # parameters checked; cluster, link, n_threads, seed, ...
-            data = check_classification(self, plan, X, y, sample_weight)   # checked and agreed on over the ranks
-            plan.check_memory(8 * n_bytes)                        # stated (verbose >= 1), refused if it cannot fit
-            session = _core.model_session(native_rows(data.X), data.codes, ..., link=plan.link, n_threads=plan.n_threads)
+            plan = self._plan()  # parameters checked; cluster, link, n_threads, schedule, device, seed
+            data = check_classification(self, plan, X, y, sample_weight)  # checked, agreed on over the ranks
+            plan.check_memory(8 * n_bytes)  # stated (verbose >= 1), refused if it cannot fit
+            session = _core.model_session(native_rows(data.X), data.codes, ..., plan.link, plan.n_threads)
             self.classes_ = data.classes
             self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
             return self
 
-        def _attributes(self, result):                            # arrays of FitSession.result() -> fitted attributes
+        def _attributes(self, result):  # arrays of FitSession.result() -> fitted attributes
             return {"coef_": result["coef"], "intercept_": result["intercept"]}
 
         def predict(self, X):
             check_is_fitted(self)
             X = check_rows(self, X)
 
-Helpers: `_plan.FitPlan`, `_validation` (check_classification, check_regression, check_rows, native_rows, ...),
-`_loop.Session` (what a native fit offers), `parallel.Cluster` (sum, unify, agree, ...). For partial_fit build a session
-that starts from the fitted attributes and call ``self._run(plan, session, problem={}, rounds=1)``; ``_starts_warm()``
-says whether fit should do so too. Everything else (history, tolerance, callbacks, checkpoint, Ctrl-C, save) is here.
+Helpers: `_plan.FitPlan`, `_validation` (check_classification, check_regression, check_rows, native_rows),
+`_loop.Session` (what a native fit offers), `parallel.Cluster` (sum, unify, agree, ...). For partial_fit build
+a session that starts from the fitted attributes and call ``self._run(plan, session, problem={}, rounds=1)``;
+``_starts_warm()`` says whether fit should start so too. Everything else (history, tolerance, callbacks,
+checkpoint, Ctrl-C, save) is here.
 
-A native factory releases the GIL around everything but its views of arrays (other ranks may be threads of this
-process), and keeps the link alive: ``py::keep_alive<0, index of link>()``.
+A native factory releases the GIL around everything but its views of arrays (other ranks may be threads of
+this process), and keeps the link alive: ``py::keep_alive<0, index of link>()``.
 
-The rule on a cluster: validate, then agree, then go. Between two collective calls nothing may raise on one rank alone, so
-whatever may raise goes into ``with plan.cluster.agree(): ...``, which holds no collective call.
+The rule on a cluster: validate, then agree, then go. Between two collective calls nothing may raise on one
+rank alone, so what may raise goes into ``with plan.cluster.agree(): ...``, which holds no collective call.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from steppe import _persistence
-from steppe._checkpoint import Checkpoint, identity_of, seed_of
 from steppe._callbacks import CallbackSupportMixin
+from steppe._checkpoint import Checkpoint, identity_of, seed_of
 from steppe._history import History
 from steppe._loop import FitLoop, Session
 from steppe._plan import SCHEDULES, FitPlan, make_plan
@@ -60,9 +60,9 @@ from steppe.parallel import Cluster, cluster_or_alone
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
+    from typing import Self
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
 __all__ = ["BaseSteppeEstimator"]
 
@@ -78,10 +78,11 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     max_iter : int, default=100
         Largest number of iterations; in each, every stored entry of the data is visited once.
     tol : float, default=1e-4
-        The fit ends when an iteration changes the objective by at most ``tol`` times its size. 0 runs all of ``max_iter``.
+        The fit ends when an iteration changes the objective by at most ``tol`` times its size. 0 runs all of
+        ``max_iter``.
     n_jobs : int or None, default=None
-        Threads on this process, as in scikit-learn: None is 1 unless in a joblib context, -1 all cores that the process
-        may use.
+        Threads on this process, as in scikit-learn: None is 1 unless in a joblib context, -1 all cores that
+        the process may use.
     cluster : steppe.parallel.Cluster or None, default=None
         Ranks that fit one model together; each passes its own rows.
     device : {"cpu", "cuda", "auto"}, default="cpu"
@@ -103,13 +104,14 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     n_iter_ : int
         Iterations run.
     history_ : structured ndarray of shape (n_iter_,)
-        Fields ``iteration``, ``seconds``, ``objective`` (nan where not evaluated), ``updates``.
+        Fields ``iteration``, ``seconds`` and ``updates`` (both since the start of the fit) and ``objective``
+        (nan where not evaluated: with ``tol=0``, no callback and ``verbose=0`` it is every tenth time).
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only if X had column names.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "schedule": [StrOptions({"auto", *SCHEDULES})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -127,8 +129,10 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     """What schedule="auto" means with more than one worker."""
     _schedules: ClassVar[tuple[str, ...]] = SCHEDULES
     """The schedules that this model runs on."""
+    _evaluate_every: ClassVar[int] = 1
+    """Iterations between two evaluations for the tolerance: more than 1 where evaluating is dear."""
     _row_attributes: ClassVar[tuple[str, ...]] = ()
-    """Fitted attributes that on a cluster hold this rank's rows only; save and load join them in rank order."""
+    """Fitted attributes that on a cluster hold this rank's rows only; load joins them in rank order."""
     _devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """Where this model has kernels."""
     _checkpoint_seconds: ClassVar[float] = 30.0
@@ -179,9 +183,11 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         session : Session
             A native fit at its start.
         problem : mapping of str to array or value
-            What is fitted: "X", "y", "sample_weight", ... as passed (checked), by which a checkpoint is told from another's.
+            What is fitted: "X", "y", "sample_weight", ... as passed (checked), by which a checkpoint is told
+            from another's.
         rounds : int or None, default=None
-            For partial_fit: run that many iterations more and append them to `history_`, without tolerance or checkpoint.
+            For partial_fit: run that many iterations more and append them to `history_`, without tolerance or
+            checkpoint.
         """
         if rounds is not None:
             history = History(getattr(self, "history_", None))
@@ -190,7 +196,15 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         checkpoint = None
         if self.checkpoint is not None:
             checkpoint = Checkpoint(self.checkpoint, plan.cluster, identity_of(self, plan, problem))
-        loop = FitLoop(self, plan, session, max_iter=self.max_iter, tol=self.tol, history=History(), checkpoint=checkpoint)
+        loop = FitLoop(
+            self,
+            plan,
+            session,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            history=History(),
+            checkpoint=checkpoint,
+        )
         loop.run(problem.get("X"), problem.get("y"))
 
     def _starts_warm(self) -> bool:
@@ -242,7 +256,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         """
         estimator = _persistence.load(path, mmap=mmap)
         if not isinstance(estimator, cls):
-            raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; steppe.load(path) loads any")
+            raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; use steppe.load(path)")
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
@@ -251,6 +265,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
         for name in set(getattr(self, "_published", ())) - set(attributes):
-            vars(self).pop(name, None)
-        vars(self).update(attributes)
+            if hasattr(self, name):
+                delattr(self, name)
+        for name, value in attributes.items():
+            setattr(self, name, value)
         self._published = tuple(attributes)

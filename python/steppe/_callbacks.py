@@ -1,4 +1,4 @@
-"""Callbacks: plain callables, and scikit-learn's protocol where the installed version has it (1.9 and later)."""
+"""Callbacks: plain callables, and scikit-learn's protocol where the installed version has it (1.9+)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import copy
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,13 +61,17 @@ class FitInfo:
             raise KeyError(name) from None
 
     def fitted_estimator(self) -> Any:
-        """A copy of the estimator as if the fit had ended here. On a cluster collective: all ranks call it or none."""
+        """A copy of the estimator as if the fit had ended here.
+
+        On a cluster collective: all ranks call it or none.
+        """
         return _with_attributes(self.estimator, self._attributes())
 
 
 def _with_attributes(estimator: Any, attributes: Mapping[str, Any]) -> Any:
     fitted = copy.copy(estimator)
-    vars(fitted).update(attributes)
+    for name, value in attributes.items():
+        setattr(fitted, name, value)
     return fitted
 
 
@@ -87,7 +93,7 @@ class Callbacks:
         self._data: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._plain or self._protocol or getattr(self._estimator, "_skl_callbacks", ()))
+        return bool(self._plain or self._protocol or getattr(self._estimator, "_skl_callbacks", []))
 
     @contextmanager
     def fitting(self, max_iter: int, X: Any, y: Any) -> Iterator[None]:
@@ -118,7 +124,8 @@ class Callbacks:
         """Calls all; whether one of them asks for the end of the fit."""
         stop = False
         for callback in self._plain:
-            stop |= callback(info) is True
+            answer = callback(info)
+            stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
         if task is not None:
             stop |= task.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes=info._attributes, **self._data

@@ -1,8 +1,8 @@
 """Checkpoints: the state of a fit at the end of an iteration, on disk, whole at every moment.
 
-One process keeps everything in `path`. On a cluster rank r writes `path.<iteration>.rank<r>`; when all have, rank 0
-renames a small index into `path`, and only then do the parts of the checkpoint before go: a job killed at any moment
-leaves a complete checkpoint behind.
+One process keeps everything in `path`. On a cluster rank r writes `path.<iteration>.rank<r>`; when all have,
+rank 0 renames a small index into `path`, and only then do the parts of the checkpoint before go: a job killed
+at any moment leaves a complete checkpoint behind.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ VERSION = 1
 
 # Parameters that do not change what an iteration computes, or that the plan resolves.
 _FREE = frozenset(
-    ["max_iter", "tol", "n_jobs", "cluster", "schedule", "device", "random_state", "checkpoint", "callbacks", "verbose"]
+    ("max_iter", "tol", "n_jobs", "cluster", "schedule", "device", "random_state")
+    + ("checkpoint", "callbacks", "verbose")
 )
 
 
 def identity_of(estimator: Any, plan: FitPlan, problem: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint must agree with to be resumed: the class, parameters, layout and data of this rank."""
+    """What a checkpoint must agree with to be resumed: class, parameters, layout and data of this rank."""
     identity = {"class": type(estimator).__qualname__, "ranks": plan.cluster.size, "threads": plan.n_threads}
     identity |= {"schedule": plan.schedule, "device": plan.device, "seed": plan.seed}
     params = estimator.get_params(deep=False)
@@ -62,12 +63,12 @@ def _summary(value: Any) -> str:
 def _checksum(*arrays: NDArray[Any]) -> str:
     checksum = 0
     for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
     return f"{checksum:08x}"
 
 
 def seed_of(path: str | PathLike[str] | None, cluster: Cluster) -> int | None:
-    """Collective. The seed that the checkpoint at `path` was made with, so that a fit without one can resume."""
+    """Collective. The seed that the checkpoint at `path` was made with, for a fit that has none."""
     seed = None
     with cluster.agree():
         if path is not None and cluster.rank == 0 and Path(path).exists():
@@ -123,7 +124,10 @@ class Checkpoint:
         """Put the checkpoint of this iteration in the place of the one before."""
         cluster = self._cluster
         rows = history.as_array()
-        arrays = {**state, **{f"history.{name}": np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}}
+        arrays = {
+            **state,
+            **{f"history.{name}": np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()},
+        }
         if cluster.size == 1:
             _write(self._path, arrays, self._identity, [])
             return

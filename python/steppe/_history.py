@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 HISTORY_DTYPE = np.dtype([("iteration", "i8"), ("seconds", "f8"), ("objective", "f8"), ("updates", "i8")])
 
-_LOOK_EVERY = 10
-
 
 class History:
     """Grows by one row an iteration; `updates` and `seconds` are totals since the start of the fit."""
@@ -42,18 +40,13 @@ class History:
     def as_array(self) -> NDArray[np.void]:
         return np.array(self._rows, dtype=HISTORY_DTYPE)
 
-    def within(self, tol: float) -> bool:
-        """Whether the last iteration changed the objective by at most `tol` times its size. Never for tol = 0."""
-        if tol == 0 or len(self) < 2:
+    def within(self, tol: float, every: int = 1) -> bool:
+        """Whether an iteration now changes the objective by at most `tol` times its size; never for 0.
+
+        Judged in the iterations 1, 1 + every, 1 + 2 every, ... by the change since the one before of these:
+        who else has the objective evaluated does not change when a fit ends.
+        """
+        if tol == 0 or len(self) <= every or (len(self) - 1) % every:
             return False
-        before, now = self._rows[-2][2], self._rows[-1][2]
-        return abs(now - before) <= tol * max(abs(now), abs(before))
-
-
-def evaluation_is_due(iteration: int, max_iter: int, *, watched: bool) -> bool:
-    """Whether to evaluate the objective after that iteration.
-
-    A fit that somebody watches (a tolerance, a callback, verbose) evaluates every time; else the first, the last and
-    each tenth, so that the history can be drawn at a few per cent of the cost.
-    """
-    return watched or iteration in (1, max_iter) or iteration % _LOOK_EVERY == 0
+        before, now = self._rows[-1 - every][2], self._rows[-1][2]
+        return abs(now - before) <= tol * every * max(abs(now), abs(before))

@@ -6,14 +6,14 @@ import signal
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from steppe._callbacks import Callbacks, FitInfo
-from steppe._history import History, evaluation_is_due
+from steppe._history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from steppe._checkpoint import Checkpoint
     from steppe._plan import FitPlan
     from steppe.parallel import Cluster
+
+
+_UNWATCHED = 10  # iterations between two evaluations that nobody waits for
+
 
 class Progress(Protocol):
     """What `Session.advance` returns."""
@@ -38,8 +42,8 @@ class Progress(Protocol):
 class Session(Protocol):
     """One fit in progress; `_core.FitSession` is one. Every method is collective over the ranks of the link.
 
-    `advance` and `objective` look after signals every 20 ms and call `callback` as often; if it returns True they stop:
-    the parameters are then whole and usable, but not resumable.
+    `advance` and `objective` look after signals every 20 ms and call `callback` as often; if it returns True
+    they stop: the parameters are then whole and usable, but not resumable.
     """
 
     def advance(self, rounds: int, callback: Callable[[], bool] | None = None) -> Progress: ...
@@ -89,7 +93,10 @@ class FitLoop:
         self._checkpoint = checkpoint
         with self._cluster.agree():
             self._callbacks = Callbacks(estimator, estimator.callbacks)
-        self._watched = any(self._cluster.gather(bool(tol or plan.verbose or self._callbacks)))
+        # A fit that nobody watches is still evaluated now and then, so that its history can be drawn.
+        watched = any(self._cluster.gather(bool(plan.verbose or self._callbacks)))
+        self._tolerance_every = estimator._evaluate_every
+        self._evaluate_every = 1 if watched else self._tolerance_every if tol else _UNWATCHED
         self._interrupts = _Interrupts(self._cluster)
         self._stopped = False
         self._usable = False  # whether the parameters are those of a drain, so that result() may be called
@@ -97,7 +104,9 @@ class FitLoop:
 
     def run(self, X: Any = None, y: Any = None) -> None:
         """Iterate until the tolerance, `max_iter`, a callback, an exception or Ctrl-C ends the fit."""
-        with self._interrupts.deferred(), self._callbacks.fitting(self._max_iter, X, y):
+        with self._interrupts.deferred(), ExitStack() as callbacks:
+            with self._cluster.agree():
+                callbacks.enter_context(self._callbacks.fitting(self._max_iter, X, y))
             try:
                 self._resume()
                 while not self._finished():
@@ -119,7 +128,10 @@ class FitLoop:
             print(f"resumed after iteration {len(self._history)}")
 
     def _finished(self) -> bool:
-        return self._stopped or len(self._history) >= self._max_iter or self._history.within(self._tol)
+        return self._stopped or len(self._history) >= self._max_iter or self._converged()
+
+    def _converged(self) -> bool:
+        return self._history.within(self._tol, self._tolerance_every)
 
     def _iterate(self) -> None:
         task, error = None, None
@@ -140,12 +152,12 @@ class FitLoop:
         progress = self._session.advance(1, self._interrupts.poll)
         if progress.stopped:
             raise KeyboardInterrupt
-        if evaluation_is_due(iteration, self._max_iter, watched=self._watched):
+        if (iteration - 1) % self._evaluate_every == 0 or iteration == self._max_iter:
             objective = self._session.objective(self._interrupts.poll)
             if not np.isfinite(objective) and not self._interrupts.poll():
                 raise ValueError(
-                    f"the objective became {objective} in iteration {iteration}: the steps are too large; use a smaller "
-                    "learning_rate, more regularisation, or scale the features"
+                    f"the objective became {objective} in iteration {iteration}: the steps are too large; "
+                    "use a smaller learning_rate, more regularisation, or scale the features"
                 )
         self._usable = True
         self._history.append(self._history.seconds + time.perf_counter() - started, objective, progress.updates)
@@ -201,18 +213,21 @@ class FitLoop:
         self._estimator._set_fitted(self._fitted())
 
     def _warn_if_not_converged(self) -> None:
-        if self._tol > 0 and not self._stopped and not self._history.within(self._tol):
+        if self._tol > 0 and not self._stopped and not self._converged():
             warnings.warn(
-                f"{type(self._estimator).__name__} ended after max_iter={self._max_iter} iterations before the change of "
-                f"the objective fell below tol={self._tol}: increase max_iter or tol.",
+                f"{type(self._estimator).__name__} ended after max_iter={self._max_iter} iterations, before "
+                f"the change of the objective fell below tol={self._tol}: increase max_iter or tol.",
                 ConvergenceWarning,
                 stacklevel=5,  # the caller of fit
             )
 
 
 class _Interrupts:
-    """Ctrl-C during a fit. Alone, Python's own handler raises at once; on a cluster it becomes a request to stop, so
-    that no rank leaves between two collective calls."""
+    """Ctrl-C during a fit.
+
+    Alone, Python's own handler raises at once; on a cluster it becomes a request to stop, so that no rank
+    leaves between two collective calls.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._requested = False

@@ -1,8 +1,8 @@
 """Saving and loading fitted estimators: versioned, without pickle, arrays mappable into memory.
 
-A model is one file of arrays (see `_arrays_file`), whose metadata holds the class, the parameters and the fitted
-attributes as a tree in JSON with the arrays taken out. On a cluster, attributes that belong to rows are spread: rank 0
-writes `path` and rank r writes `path.rank<r>`; loading joins them in rank order.
+A model is one file of arrays (see `_arrays_file`), whose metadata holds the class, the parameters and the
+fitted attributes as a tree in JSON with the arrays taken out. On a cluster, attributes that belong to rows
+are spread: rank 0 writes `path` and rank r writes `path.rank<r>`; loading joins them in rank order.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Packer:
             self.arrays[name] = array
             return {"$array": name}
         if array.dtype.names is not None:
-            return {"$record": {field: self._pack_array(array[field], f"{name}.{field}") for field in array.dtype.names}}
+            return {
+                "$record": {field: self._pack_array(array[field], f"{name}.{field}") for field in array.dtype.names}
+            }
         if kind in "Mm":
             self.arrays[name] = array.view("i8")
             return {"$time": name, "dtype": array.dtype.str}
@@ -73,7 +75,9 @@ class Packer:
         raise TypeError(f"{name} is an array of {array.dtype}, which cannot be saved")
 
     def _pack_strings(self, array: NDArray[Any], name: str) -> None:
-        encoded = [item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass") for item in array.flat]
+        encoded = [
+            item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass") for item in array.flat
+        ]
         self.arrays[f"{name}.ends"] = np.cumsum([len(item) for item in encoded], dtype=np.int64)
         self.arrays[f"{name}.text"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
 
@@ -176,7 +180,8 @@ def load(path: str | PathLike[str], *, mmap: bool = False) -> Any:
     path : path
         The file; the parts that other ranks wrote are found beside it.
     mmap : bool, default=False
-        Map the arrays from the file, read-only, instead of reading them: processes on one machine then share them.
+        Map the arrays from the file, read-only, instead of reading them: processes on one machine then share
+        them.
 
     Returns
     -------
@@ -186,7 +191,8 @@ def load(path: str | PathLike[str], *, mmap: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If the file is no model of steppe, of a version that this one does not know, or names a class outside steppe.
+        If the file is no model of steppe, of a version that this one does not know, or names a class outside
+        steppe.
     """
     model, arrays = _read(path, 0, mmap)
     estimator = _class_of(path, model["class"])(**unpack(model["params"], arrays))
@@ -199,7 +205,8 @@ def load(path: str | PathLike[str], *, mmap: bool = False) -> Any:
         parts.append(unpack(part["fitted"], part_arrays))
     for name in estimator._row_attributes if len(parts) > 1 else ():
         fitted[name] = _joined([part[name] for part in parts if name in part])
-    vars(estimator).update(fitted)
+    for name, value in fitted.items():
+        setattr(estimator, name, value)
     return estimator
 
 
@@ -213,7 +220,9 @@ def _read(path: str | PathLike[str], rank: int, mmap: bool) -> tuple[dict[str, A
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{part} holds no model of steppe (its format is {metadata.get('format')!r})")
     if metadata["version"] != str(VERSION):
-        raise ValueError(f"{part} has version {metadata['version']} and this steppe reads version {VERSION}: update steppe")
+        raise ValueError(
+            f"{part} has version {metadata['version']} and this steppe reads version {VERSION}: update steppe"
+        )
     return json.loads(metadata["model"]), arrays
 
 

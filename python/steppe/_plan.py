@@ -12,7 +12,6 @@ import joblib
 import numpy as np
 from sklearn.utils import check_random_state
 
-
 if TYPE_CHECKING:
     from steppe import _core
     from steppe.parallel import Cluster
@@ -63,8 +62,8 @@ class FitPlan:
         with self.cluster.agree():
             if n_bytes > available:
                 raise MemoryError(
-                    f"this fit needs about {_readable(n_bytes)} and {_readable(available)} are available: use float32, "
-                    "a smaller model, or more ranks (cluster=)"
+                    f"this fit needs about {_readable(n_bytes)} and {_readable(available)} are available: "
+                    "use float32, a smaller model, or more ranks (cluster=)"
                 )
 
 
@@ -97,8 +96,8 @@ def make_seed(random_state: Any) -> int:
 def resolve_n_jobs(n_jobs: int | None) -> int:
     """Threads for `n_jobs`, with scikit-learn's meaning.
 
-    None is 1 unless in a joblib context. Negative numbers count from the cores that affinity and cgroups allow; in a
-    process that joblib started they share these cores with its siblings.
+    None is 1 unless in a joblib context. Negative numbers count from the cores that affinity and cgroups
+    allow; in a process that joblib started they share these cores with its siblings.
 
     Raises
     ------
@@ -155,7 +154,7 @@ def _why_no_cuda(estimator: Any) -> str | None:
 
 
 def available_memory() -> int:
-    """Bytes that this process may still allocate: the free memory of the machine, or of its cgroup if that is less."""
+    """Bytes that this process may still allocate: what the machine, and its cgroup, have free."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from steppe._plan import FitPlan
     from steppe.parallel import Cluster
 
-    Rows = NDArray[Any] | scipy.sparse.csr_matrix | scipy.sparse.csr_array
+Rows: TypeAlias = Any
+"""A C-ordered ndarray, or a CSR matrix or array, of float32 or float64."""
 
 __all__ = ["Examples", "check_classification", "check_csr", "check_regression", "check_rows", "native_rows"]
 
@@ -88,14 +89,14 @@ def check_classification(
     """
     cluster = plan.cluster
     with cluster.agree():
-        X, y = _check_X_y(estimator, X, y, cluster, reset=reset)
+        X, y = _check_rows_and_targets(estimator, X, y, cluster, reset=reset)
         check_classification_targets(y)
         weights = check_sample_weight(sample_weight, len(y), X.dtype)
     X = _unify_columns(estimator, X, cluster, reset=reset)
     known = cluster.unify(y) if classes is None else np.unique(np.asarray(classes))
     with cluster.agree():
         if len(known) < 2:
-            raise ValueError(f"y: met {len(known)} class ({known.tolist()}); a classifier needs examples of 2 or more classes")
+            raise ValueError(f"y: met {len(known)} class ({known.tolist()}); a classifier needs 2 or more classes")
         codes = encode_labels(y, known)
     if class_weight is not None:
         counts = cluster.sum(np.bincount(codes, weights=weights, minlength=len(known)))
@@ -111,7 +112,7 @@ def check_regression(
     """Collective. Check the rows, numeric targets and weights of a regressor."""
     cluster = plan.cluster
     with cluster.agree():
-        X, y = _check_X_y(estimator, X, y, cluster, reset=reset, y_numeric=True)
+        X, y = _check_rows_and_targets(estimator, X, y, cluster, reset=reset, y_numeric=True)
         weights = check_sample_weight(sample_weight, len(y), X.dtype)
     X = _unify_columns(estimator, X, cluster, reset=reset)
     total = _total_weight(weights, cluster)
@@ -147,14 +148,16 @@ def check_csr(X: Any, name: str = "X") -> Any:
 
 
 def check_sample_weight(sample_weight: Any, n_rows: int, dtype: Any) -> NDArray[Any]:
-    """Weights of shape (n_rows,) and the given dtype: ones for None, a number for all, or one for each row."""
+    """Weights of shape (n_rows,) and that dtype: ones for None, a number for all, or one for each row."""
     if sample_weight is None:
         return np.ones(n_rows, dtype=dtype)
     weights = np.asarray(sample_weight, dtype=dtype)
     if weights.ndim == 0:
         weights = np.full(n_rows, weights)
     if weights.shape != (n_rows,):
-        raise ValueError(f"sample_weight: has shape {weights.shape}, expected ({n_rows},): one weight for each row of X")
+        raise ValueError(
+            f"sample_weight: has shape {weights.shape}, expected ({n_rows},): one weight for each row of X"
+        )
     if not np.isfinite(weights).all():
         raise ValueError("sample_weight: contains NaN or infinity; give finite weights")
     if (weights < 0).any():
@@ -174,21 +177,21 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int32]:
     strange = classes[np.minimum(codes, len(classes) - 1)] != y
     if strange.any():
         raise ValueError(
-            f"y: met the label {y[strange].tolist()[0]!r}, which is not among the classes {classes.tolist()[:20]}; "
-            "give all classes in the first call"
+            f"y: met the label {y[strange].tolist()[0]!r}, which is not among the classes "
+            f"{classes.tolist()[:20]}; give all classes in the first call"
         )
     return codes.astype(np.int32)
 
 
-def class_weights(
-    class_weight: Mapping[Any, float] | str, classes: NDArray[Any], counts: NDArray[Any]
-) -> NDArray[np.float64]:
+def class_weights(class_weight: Mapping[Any, float] | str, classes: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
     """A weight for each class; `counts` are the sums of sample weights by class over all ranks."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f"class_weight: got {class_weight!r}; give 'balanced', a dict of label to weight, or None")
         present = counts > 0
-        return np.divide(counts.sum() / max(int(present.sum()), 1), counts, out=np.zeros(len(classes)), where=present)
+        weights = np.zeros(len(classes))
+        weights[present] = counts.sum() / (present.sum() * counts[present])
+        return weights
     unknown = [label for label in class_weight if label not in classes]
     if unknown:
         raise ValueError(f"class_weight: the labels {unknown[:20]} are not among the classes {classes.tolist()[:20]}")
@@ -205,7 +208,7 @@ def _how(min_rows: int) -> dict[str, Any]:
     }
 
 
-def _check_X_y(
+def _check_rows_and_targets(
     estimator: Any, X: Any, y: Any, cluster: Cluster, *, reset: bool, y_numeric: bool = False
 ) -> tuple[Rows, NDArray[Any]]:
     min_rows = 1 if cluster.size == 1 else 0  # on a cluster the ranks count together
@@ -219,7 +222,7 @@ def _check_X_y(
 def _with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueError:
     message = str(error)
     remedy = next((text for sign, text in _REMEDIES.items() if sign in message), "")
-    shape = getattr(X, "shape", ())
+    shape: tuple[int, ...] = getattr(X, "shape", ())
     expected = getattr(estimator, "n_features_in_", None)
     if len(shape) == 2 and (
         ("inconsistent numbers of samples" in message and y is not None and shape[1] == len(y))
@@ -230,7 +233,7 @@ def _with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueErro
 
 
 def _unify_columns(estimator: Any, X: Rows, cluster: Cluster, *, reset: bool) -> Rows:
-    """Collective. The same columns on all ranks: equal for arrays, the widest for sparse rows; some row somewhere."""
+    """Collective. The same columns on all ranks: equal for arrays, the widest for sparse rows."""
     if cluster.size == 1:
         return X
     names = getattr(estimator, "feature_names_in_", None)
@@ -241,10 +244,12 @@ def _unify_columns(estimator: Any, X: Rows, cluster: Cluster, *, reset: bool) ->
         raise ValueError("X: no rank has a row; pass at least one row on one rank")
     for what, column in (("feature names", 2), ("dtypes", 3)):
         if any(row[column] != told[0][column] for row in told):
-            raise ValueError(f"X: the {what} differ between ranks ({[row[column] for row in told]}); pass the same on every rank")
+            raise ValueError(f"X: the {what} differ between ranks, {[row[column] for row in told]}: make them equal")
     widest = max(columns for _, columns in shapes)
     if any(columns != widest and not (is_sparse and reset) for (_, columns), is_sparse, *_ in told):
-        raise ValueError(f"X: the ranks have shapes {shapes}; arrays must have the same number of columns on every rank")
+        raise ValueError(
+            f"X: the ranks have shapes {shapes}; arrays must have the same number of columns on every rank"
+        )
     if X.shape[1] != widest:
         X = type(X)((X.data, X.indices, X.indptr), shape=(X.shape[0], widest))
         estimator.n_features_in_ = widest

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from steppe._core import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -27,13 +29,14 @@ T = TypeVar("T")
 
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 _BAD_INPUT = (ValueError, TypeError)
+_LAST_WORDS = 1.0  # seconds between the traceback of a rank and the end of the job
 
 
 class Cluster:
     """The ranks that fit one model together; hand it to an estimator as ``cluster=``.
 
-    Each rank passes its own rows to ``fit``; columns, classes and ids are unified over the ranks. Every method is
-    collective: all ranks call it, in the same order, or all wait for the one that does not.
+    Each rank passes its own rows to ``fit``; columns, classes and ids are unified over the ranks. Every
+    method is collective: all ranks call it, in the same order, or all wait for the one that does not.
 
     Parameters
     ----------
@@ -41,6 +44,9 @@ class Cluster:
         None is one process. The communicator must outlive the cluster.
     gather_limit : int, default=2**30
         A model up to that many bytes ends whole on every rank, so that predicting is local.
+    timeout : float, default=300
+        Seconds for which ranks wait for one that stays silent before they name it and give up. Ranks may
+        arrive at `fit` that far apart.
 
     Attributes
     ----------
@@ -56,16 +62,19 @@ class Cluster:
     1
     """
 
-    def __init__(self, comm: Any = None, *, gather_limit: int = 2**30) -> None:
+    def __init__(self, comm: Any = None, *, gather_limit: int = 2**30, timeout: float = 300.0) -> None:
         if gather_limit < 0:
             raise ValueError(f"gather_limit: got {gather_limit}; give a number of bytes, 0 or more")
         self.gather_limit = gather_limit
-        self._link = _core.LocalLink() if comm is None else _mpi_link(comm)
+        self._link = _core.LocalLink() if comm is None else _mpi_link(comm, timeout)
         self._comm = comm  # keeps the communicator alive as long as the link that uses it
 
     @classmethod
-    def world(cls, *, gather_limit: int = 2**30) -> Cluster:
+    def world(cls, *, gather_limit: int = 2**30, timeout: float = 300.0) -> Cluster:
         """All processes that ``mpiexec`` started; one process without it.
+
+        From then on an exception that nothing catches ends the whole job, after its traceback is printed: the
+        other ranks would wait for this one for ever.
 
         Raises
         ------
@@ -76,7 +85,9 @@ class Cluster:
             from mpi4py import MPI
         except ImportError as error:
             raise ImportError("Cluster.world() needs mpi4py: pip install 'steppe[mpi]'") from error
-        return cls(MPI.COMM_WORLD, gather_limit=gather_limit)
+        if MPI.COMM_WORLD.size > 1:
+            _end_job_when_uncaught(MPI.COMM_WORLD.Abort)
+        return cls(MPI.COMM_WORLD, gather_limit=gather_limit, timeout=timeout)
 
     @classmethod
     def _of_link(cls, link: _core.Link, *, gather_limit: int = 2**30) -> Cluster:
@@ -160,7 +171,9 @@ class Cluster:
         ValueError
             If the ranks hold values that cannot be compared, such as numbers and strings.
         """
-        distinct = self.gather(np.unique(np.asarray(values)))
+        with self.agree():
+            mine = np.unique(np.asarray(values))
+        distinct = self.gather(mine)
         filled = [part for part in distinct if part.size] or distinct[:1]
         if len({part.dtype.kind in "US" for part in filled}) > 1:
             kinds = [str(part.dtype) for part in distinct]
@@ -171,8 +184,8 @@ class Cluster:
     def agree(self) -> Iterator[None]:
         """Around checks of this rank's own input: what one rank raises ends the fit on all, naming the rank.
 
-        The block must not hold a collective call. ValueError and TypeError are bad input, and so are they on every
-        rank; anything else is a ClusterError on the ranks where it did not happen.
+        The block must not hold a collective call. ValueError and TypeError are bad input, and so are they on
+        every rank; anything else is a ClusterError on the ranks where it did not happen.
         """
         error: Exception | None = None
         try:
@@ -211,16 +224,33 @@ def _raise_echo(rank: int, kind: str, message: str, trace: str) -> NoReturn:
     raise error
 
 
-def _mpi_link(comm: Any) -> _core.Link:
+def _mpi_link(comm: Any, timeout: float) -> _core.Link:
     if not hasattr(comm, "handle"):
         raise TypeError(f"comm: expected an mpi4py communicator such as MPI.COMM_WORLD, got {type(comm).__name__}")
     try:
         from steppe import _mpi
     except ImportError as error:
         raise ImportError(
-            f"this build of steppe cannot use MPI ({error}); install a wheel with MPI support, or 'steppe[mpi]'"
+            f"this steppe cannot use MPI ({error}); install 'steppe[mpi]', or build steppe where MPI is found"
         ) from error
-    return _mpi.make_link(comm.handle)
+    link: _core.Link = _mpi.make_link(comm.handle, timeout)
+    return link
+
+
+def _end_job_when_uncaught(abort: Callable[[int], object]) -> None:
+    """Once: after the traceback of an uncaught exception, end all ranks, as ``python -m mpi4py`` does."""
+    if getattr(sys.excepthook, "ends_job", False):
+        return
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        show(kind, error, trace)
+        sys.stderr.flush()
+        time.sleep(_LAST_WORDS)  # the other ranks may be about to show what they met
+        abort(1)
+
+    hook.ends_job = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 def _started_ranks() -> int:
@@ -235,7 +265,7 @@ _warned_alone = False
 
 
 def cluster_or_alone(cluster: Cluster | None) -> Cluster:
-    """`cluster`, or one process; warns once if that process is one of several that know nothing of each other."""
+    """`cluster`, or one process; warns once if it is one of several that know nothing of each other."""
     global _warned_alone
     if isinstance(cluster, Cluster):
         return cluster
@@ -244,8 +274,8 @@ def cluster_or_alone(cluster: Cluster | None) -> Cluster:
     if not _warned_alone and (ranks := _started_ranks()) > 1:
         _warned_alone = True
         warnings.warn(
-            f"{ranks} ranks were started and cluster=None: each trains its own model on its own data. To train one "
-            "model together, pass cluster=steppe.parallel.Cluster.world() and give each rank its rows.",
+            f"{ranks} ranks were started and cluster=None: each trains its own model on its data. To train "
+            "one model together, pass cluster=Cluster.world() of steppe.parallel, and each rank its rows.",
             UserWarning,
             stacklevel=4,
         )

@@ -1,8 +1,9 @@
-"""The contract of estimators on several ranks, which here are threads of one process (`tests/python/mpi` has processes)."""
+"""The contract of estimators on several ranks: threads of one process (`tests/python/mpi` has processes)."""
 
 import copy
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -47,8 +48,8 @@ def test_collectives():
     def work(cluster):
         ids = [["b", "a"], [], ["c", "a"]][cluster.rank]
         return (
-            cluster.gather(cluster.rank), cluster.sum(np.full(2, cluster.rank)).tolist(), cluster.broadcast(cluster.rank, 2),
-            cluster.unify(np.array(ids, dtype="U1")).tolist(),
+            cluster.gather(cluster.rank), cluster.sum(np.full(2, cluster.rank)).tolist(),
+            cluster.broadcast(cluster.rank, 2), cluster.unify(np.array(ids, dtype="U1")).tolist(),
         )  # fmt: skip
 
     assert on_ranks(3, work) == [([0, 1, 2], [3, 3], 2, ["a", "b", "c"])] * 3
@@ -66,7 +67,7 @@ def test_what_one_rank_raises_all_raise(kind):
             with cluster.agree():
                 if cluster.rank == 1:
                     raise kind("the reason")
-        except Exception as error:
+        except (kind, ClusterError) as error:
             return error
         return None
 
@@ -200,7 +201,10 @@ def test_ranks_resume_from_their_checkpoint(tmp_path, monkeypatch, die_on):
     for model, whole in zip(resumed, on_ranks(2, work), strict=True):
         assert_same_fit(model, whole)
     with pytest.raises(ValueError, match="ranks was 2 and is 3"):
-        on_ranks(3, lambda cluster: TinySoftmax(cluster=cluster, checkpoint=path, **QUICK).fit(*share(cluster, X, y)))
+        on_ranks(
+            3,
+            lambda cluster: TinySoftmax(cluster=cluster, checkpoint=path, **QUICK).fit(*share(cluster, X, y)),
+        )
 
 
 class RowModel(TinySoftmax):
@@ -262,6 +266,24 @@ def test_a_fit_alone_among_several_ranks_warns_once():
         assert met[0].filename == "<string>", met[0].filename
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True)
+
+
+def test_an_uncaught_exception_on_one_rank_ends_the_job():
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec")
+    script = """
+        from steppe.parallel import Cluster
+        cluster = Cluster.world()
+        if cluster.rank == 1:
+            raise LookupError("what went wrong")
+        cluster.gather(None)
+    """
+    command = [mpiexec, "-n", "2", sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "LookupError: what went wrong" in done.stderr
 
 
 def test_sparse_rows_keep_their_type_when_widened():

@@ -1,4 +1,4 @@
-"""A model small enough to see through, with which the contract of estimators is tested apart from native models."""
+"""A model small enough to see through: tests the contract of estimators apart from native models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import types
 from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -35,7 +36,13 @@ class TinySession:
 
     def __init__(self, cluster, X, codes, weights, total, n_classes, alpha, step, W, seconds, fail_at):
         self.cluster, self.X, self.codes, self.weights = cluster, X, codes, weights / total
-        self.n_classes, self.alpha, self.step, self.seconds, self.fail_at = n_classes, alpha, step, seconds, fail_at
+        self.n_classes, self.alpha, self.step, self.seconds, self.fail_at = (
+            n_classes,
+            alpha,
+            step,
+            seconds,
+            fail_at,
+        )
         self.W, self.M, self.round = W, np.zeros_like(W), np.zeros(1, np.int64)
 
     def parts(self, W):
@@ -82,7 +89,7 @@ class TinySession:
 class TinySoftmax(ClassifierMixin, BaseSteppeEstimator):
     """alpha/2 ||W||^2 + weighted mean cross entropy."""
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar = {
         **BaseSteppeEstimator._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "class_weight": [dict, str, None],
@@ -98,7 +105,8 @@ class TinySoftmax(ClassifierMixin, BaseSteppeEstimator):
     ):  # fmt: skip
         super().__init__(
             schedule=schedule, max_iter=max_iter, tol=tol, n_jobs=n_jobs, cluster=cluster, device=device,
-            random_state=random_state, warm_start=warm_start, checkpoint=checkpoint, callbacks=callbacks, verbose=verbose,
+            random_state=random_state, warm_start=warm_start, checkpoint=checkpoint, callbacks=callbacks,
+            verbose=verbose,
         )  # fmt: skip
         self.alpha = alpha
         self.class_weight = class_weight
@@ -107,7 +115,11 @@ class TinySoftmax(ClassifierMixin, BaseSteppeEstimator):
         self.fail_at = fail_at
 
     def _session(self, plan, data):
-        W = np.random.default_rng(plan.seed).normal(0, 1e-3, (len(data.classes), data.X.shape[1] + 1)).astype(data.X.dtype)
+        W = (
+            np.random.default_rng(plan.seed)
+            .normal(0, 1e-3, (len(data.classes), data.X.shape[1] + 1))
+            .astype(data.X.dtype)
+        )
         if self._starts_warm() and self.coef_.shape == (W.shape[0], W.shape[1] - 1):
             W = np.hstack([self.coef_, self.intercept_[:, None]]).astype(W.dtype)
         squares = data.X.multiply(data.X) if scipy.sparse.issparse(data.X) else data.X**2
@@ -115,8 +127,8 @@ class TinySoftmax(ClassifierMixin, BaseSteppeEstimator):
         largest = max(plan.cluster.gather(float(norms.max(initial=0))))
         step = self.learning_rate * 0.2 / (1 + largest)
         return TinySession(
-            plan.cluster, data.X, data.codes, data.weights, data.total_weight, len(data.classes), self.alpha, step, W,
-            self.seconds, self.fail_at,
+            plan.cluster, data.X, data.codes, data.weights, data.total_weight, len(data.classes), self.alpha,
+            step, W, self.seconds, self.fail_at,
         )  # fmt: skip
 
     def fit(self, X, y, sample_weight=None):

@@ -1,5 +1,9 @@
 """Tests that every rank runs: ``mpiexec -n 2 python -m pytest tests/python/mpi``. One rank alone passes them too."""
 
+import gc
+import shutil
+import tempfile
+
 import pytest
 
 MPI = pytest.importorskip("mpi4py.MPI")
@@ -14,9 +18,21 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def in_step():
-    """No rank starts a test before all have finished the last one: a failure stays where it happened."""
+    """No rank starts a test before all have ended the last one, its objects gone: a failure stays where it happened."""
     yield
+    gc.collect()
     MPI.COMM_WORLD.Barrier()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Each rank has temporary folders of its own: pytest's are cleaned by all ranks at once, who then disturb each other."""
+    config.option.basetemp = config.option.basetemp or tempfile.mkdtemp(prefix=f"steppe-rank{MPI.COMM_WORLD.rank}-")
+
+
+def pytest_unconfigure(config):
+    MPI.COMM_WORLD.Barrier()
+    shutil.rmtree(config.option.basetemp, ignore_errors=True)
 
 
 def pytest_report_header():
