@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array
 
-from steppe._validation import check_csr
+from steppe._validation import check_csr, with_remedy
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -169,14 +169,17 @@ def check_matrix(X: Any, *, min_users: int = 1) -> Any:
     """
     if scipy.sparse.issparse(X) and X.format == "coo":
         X = from_coo(X)
-    checked = check_array(
-        X,
-        accept_sparse="csr",
-        accept_large_sparse=True,
-        dtype=[np.float64, np.float32],
-        ensure_min_samples=min_users,
-        input_name="X",
-    )
+    try:
+        checked = check_array(
+            X,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=min_users,
+            input_name="X",
+        )
+    except ValueError as error:
+        raise with_remedy(error, None, X, None) from None
     if not scipy.sparse.issparse(checked):
         return dense_to_csr(checked)
     if not checked.has_sorted_indices:
