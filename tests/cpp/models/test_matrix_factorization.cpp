@@ -108,7 +108,8 @@ struct Model {
     double sum = sum_of_squares(data);
     std::vector<std::uint64_t> counts(data.n_items);
     for (const auto j : data.indices) ++counts[static_cast<std::size_t>(j)];
-    const auto add = [&](const std::vector<double>& rows, const std::vector<double>& bias, std::size_t i, std::uint64_t n) {
+    const auto add = [&](const std::vector<double>& rows, const std::vector<double>& bias, std::size_t i,
+                         std::uint64_t n) {
       if (n == 0) return;
       double norm = bias[i] * bias[i];
       for (std::size_t f = 0; f < k; ++f) norm += rows[i * k + f] * rows[i * k + f];
@@ -213,7 +214,8 @@ TEST_CASE("sgd on every schedule ends within 2 % of the objective of als") {
     params.objective.count_weighted = count;
     const double best = fit<double>(params, data, 100).objective;
     params.solver = "sgd";
-    for (const auto& [name, threads] : {std::pair{"serial", 1u}, {"bsp", 2u}, {"bsp", 3u}, {"nomad", 1u}, {"nomad", 3u}, {"hogwild", 2u}}) {
+    for (const auto& [name, threads] :
+         {std::pair{"serial", 1u}, {"bsp", 2u}, {"bsp", 3u}, {"nomad", 1u}, {"nomad", 3u}, {"hogwild", 2u}}) {
       const std::string schedule = name;
       CAPTURE(schedule);
       CAPTURE(threads);
@@ -363,7 +365,8 @@ TEST_CASE("ranks reach the objective of one process: uneven, single-row and empt
         const double alone = fit<double>(params, data, rounds).objective;
         const double narrow_alone = fit<double>(params, narrow, rounds).objective;
         params.schedule = schedule;
-        for (const std::vector<std::size_t>& bounds : {std::vector<std::size_t>{0, 100, 200}, {0, 0, 200}, {0, 1, 60, 200}}) {
+        for (const std::vector<std::size_t>& bounds :
+             {std::vector<std::size_t>{0, 100, 200}, {0, 0, 200}, {0, 1, 60, 200}}) {
           CAPTURE(solver);
           CAPTURE(schedule);
           CAPTURE(nonnegative);
@@ -420,10 +423,13 @@ TEST_CASE("a fit that starts from a result stays there if it does nothing, and i
       const Array& array = at(result, name);
       return MatrixView<const double>(array.as<double>().data(), array.shape[0], array.shape[1]);
     };
-    const MatrixFactorizationStart<double> start{matrix("user_factors"), values_at<double>(result, "user_bias"),
-                                                 matrix("item_factors"), values_at<double>(result, "item_bias"),
+    const MatrixFactorizationStart<double> start{matrix("user_factors"),
+                                                 values_at<double>(result, "user_bias"),
+                                                 matrix("item_factors"),
+                                                 values_at<double>(result, "item_bias"),
                                                  values_at<double>(result, "mean")[0],
-                                                 values_at<double>(result, "scale")[0], 5};
+                                                 values_at<double>(result, "scale")[0],
+                                                 5};
     LocalLink link;
     Control control;
     auto session = make_matrix_factorization<double>(params, data.view(), start, link);
@@ -458,16 +464,22 @@ TEST_CASE("bad input is an InvalidArgument on every rank") {
   auto params = params_of("sgd", 4, 0.1);
   params.schedule = "hogwild";
   std::vector<std::exception_ptr> errors;
-  on_ranks(2, [&](std::uint32_t rank, Link& two) {
-    make_matrix_factorization<double>(params, data.view(10 * rank, 10 * rank + 10), std::nullopt, two);
-  }, &errors);
+  on_ranks(
+      2,
+      [&](std::uint32_t rank, Link& two) {
+        make_matrix_factorization<double>(params, data.view(10 * rank, 10 * rank + 10), std::nullopt, two);
+      },
+      &errors);
   for (const auto& error : errors) CHECK_THROWS_AS(std::rethrow_exception(error), InvalidArgument);
 
   data.values[3] = std::numeric_limits<double>::quiet_NaN();
   params.schedule = "bsp";
-  on_ranks(2, [&](std::uint32_t rank, Link& two) {
-    make_matrix_factorization<double>(params, data.view(10 * rank, 10 * rank + 10), std::nullopt, two);
-  }, &errors);
+  on_ranks(
+      2,
+      [&](std::uint32_t rank, Link& two) {
+        make_matrix_factorization<double>(params, data.view(10 * rank, 10 * rank + 10), std::nullopt, two);
+      },
+      &errors);
   for (const auto& error : errors) CHECK_THROWS_AS(std::rethrow_exception(error), InvalidArgument);
 }
 

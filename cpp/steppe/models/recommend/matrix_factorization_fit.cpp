@@ -51,9 +51,7 @@ class SgdSession final : public TokenSession<MatrixFactorizationProblem<T>> {
     return progress;
   }
 
-  std::uint32_t rounds_done() const override {
-    return this->problem_.plan().epoch_of(this->engine_.training_rounds());
-  }
+  std::uint32_t rounds_done() const override { return this->problem_.plan().epoch_of(this->engine_.training_rounds()); }
 
   ArrayMap result() override {
     const Problem& problem = this->problem_;
@@ -145,8 +143,9 @@ std::unique_ptr<FitSession> make_sgd_session(const MatrixFactorizationParams& pa
                                              const std::optional<MatrixFactorizationStart<T>>& start,
                                              RatingSummary summary, Link& link) {
   const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
-  require(schedule != Schedule::hogwild || link.size() == 1,
-          "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
+  require(
+      schedule != Schedule::hogwild || link.size() == 1,
+      "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
   const std::uint32_t n_threads = workers_for(schedule, params.n_threads);
   const std::uint32_t n_shards = schedule == Schedule::bsp && params.n_shards > 0 ? params.n_shards : n_threads;
   const EpochPlan plan = plan_for(summary, start.has_value());
@@ -165,11 +164,10 @@ std::unique_ptr<FitSession> make_sgd_session(const MatrixFactorizationParams& pa
     items = FactorTable<T>(start->item_factors.rows(), params.n_factors);
     items.assign(start->item_factors, start->item_bias);
   }
-  MatrixFactorizationProblem<T> problem(params.objective, steps, std::move(summary), mean, params.n_factors,
-                                        plan, init, start ? &items : nullptr);
+  MatrixFactorizationProblem<T> problem(params.objective, steps, std::move(summary), mean, params.n_factors, plan, init,
+                                        start ? &items : nullptr);
   auto shards = make_shards(problem, ratings, start, n_shards, n_threads);
-  return std::make_unique<SgdSession<T>>(std::move(problem), std::move(shards), link, n_threads, options,
-                                         Pass{0});
+  return std::make_unique<SgdSession<T>>(std::move(problem), std::move(shards), link, n_threads, options, Pass{0});
 }
 
 template <class T>

@@ -62,19 +62,17 @@ struct EpochPlan {
 
   std::uint32_t rounds(std::uint32_t epoch) const { return epoch == 0 ? blocks * slices : blocks; }
   Pass first_pass(std::uint32_t epoch) const { return epoch == 0 ? kSlicePasses : Pass{0}; }
-  std::uint32_t epoch_of(std::uint32_t round) const {
-    return round < rounds(0) ? 0 : 1 + (round - rounds(0)) / blocks;
-  }
+  std::uint32_t epoch_of(std::uint32_t round) const { return round < rounds(0) ? 0 : 1 + (round - rounds(0)) / blocks; }
 };
 
 template <class T>
 struct UserShard {
   FactorTable<T> users;
-  std::vector<RatingColumns<T>> blocks;  // ratings of consecutive ranges of users, which are numbered within the shard
+  std::vector<RatingColumns<T>> blocks;   // ratings of consecutive ranges of users, which are numbered within the shard
   std::vector<std::size_t> slice_bounds;  // first user of each slice of all blocks, and the end
-  std::vector<std::uint32_t> counts;  // ratings by user
-  std::vector<T> reg;                 // L2 weight in one rating's gradient by user; empty if it is the same for all
-  std::vector<T> copy;                // hogwild: an item's row while it is worked on
+  std::vector<std::uint32_t> counts;      // ratings by user
+  std::vector<T> reg;                     // L2 weight in one rating's gradient by user; empty if it is the same for all
+  std::vector<T> copy;                    // hogwild: an item's row while it is worked on
 };
 
 template <class T>
@@ -90,8 +88,9 @@ class MatrixFactorizationProblem : public ProblemDefaults<UserShard<T>, T> {
                              const FactorTable<T>* items = nullptr)
       : objective_(objective), steps_(steps), summary_(std::move(summary)), mean_(static_cast<T>(mean)),
         n_factors_(n_factors), plan_(plan), stride_(padded<T>(n_factors)), init_(init), items_(items) {
-    invariant(plan.blocks <= EpochPlan::kSlicePasses && plan.rounds(0) <= EpochPlan::kEvaluatePass - EpochPlan::kSlicePasses,
-              "an epoch has at most 16 blocks, the first one 64 slices");
+    invariant(
+        plan.blocks <= EpochPlan::kSlicePasses && plan.rounds(0) <= EpochPlan::kEvaluatePass - EpochPlan::kSlicePasses,
+        "an epoch has at most 16 blocks, the first one 64 slices");
   }
 
   std::uint32_t n_tokens() const { return static_cast<std::uint32_t>(summary_.item_counts.size()); }
@@ -180,7 +179,8 @@ class MatrixFactorizationProblem : public ProblemDefaults<UserShard<T>, T> {
     const RatingColumns<T>& block = shard.blocks[slice / plan_.slices];
     const auto users = block.users_of(item);
     const auto place = [&](std::size_t bound) {
-      return static_cast<std::size_t>(std::ranges::lower_bound(users, static_cast<std::int32_t>(bound)) - users.begin());
+      return static_cast<std::size_t>(std::ranges::lower_bound(users, static_cast<std::int32_t>(bound)) -
+                                      users.begin());
     };
     const std::size_t first = place(shard.slice_bounds[slice]), last = place(shard.slice_bounds[slice + 1]);
     return {users.subspan(first, last - first), block.values_of(item).subspan(first, last - first)};
