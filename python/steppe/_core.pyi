@@ -99,3 +99,16 @@ def linear_scores(X: Any, weights: NDArray[Any], intercept: NDArray[Any], n_thre
 def linear_topk(
     X: Any, weights: NDArray[Any], intercept: NDArray[Any], k: int, n_threads: int
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+def matrix_factorization_session(
+    params: dict[str, Any], ratings: Any, start: dict[str, Any] | None, link: Link
+) -> FitSession: ...
+def top_items(
+    users: NDArray[Any], items: NDArray[Any], offset: NDArray[Any], n: int, excluded: Any, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def pair_products(
+    users: NDArray[Any], items: NDArray[Any], u: NDArray[Any], i: NDArray[Any], n_threads: int
+) -> NDArray[Any]: ...
+def fold_in(
+    params: dict[str, Any], ratings: Any, items: NDArray[Any], item_bias: NDArray[Any], mean: float
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
