@@ -35,13 +35,11 @@ struct MultinomialLogisticData {
   std::span<const T> weights;
   std::span<const T> start_weights;         // n_features x n_classes, or empty
   std::span<const T> start_intercept;       // n_classes, or empty
-  std::span<const T> start_dual;            // ds_mlr, in place of start_weights: rows x n_classes, or empty
-  std::span<const T> start_log_normaliser;  // rows: comes with start_dual
+  std::span<const T> start_dual;       // ds_mlr, in place of start_weights: rows x n_classes, or empty
 };
 
 // A fit of  alpha/2 ||W||^2 + sum_i s_i CE_i / sum_i s_i. result(): "weights" (n_features x n_classes), "intercept"
-// (n_classes), and for keep_dual "dual" (rows x n_classes) and "log_normaliser" (rows). Collective. The link outlives
-// the session.
+// (n_classes), and for keep_dual "dual" (rows x n_classes). Collective. The link outlives the session.
 std::unique_ptr<FitSession> make_multinomial_logistic_session(
     const MultinomialLogisticParams& params, const MultinomialLogisticData<float, CsrView<float>>& data, Link& link);
 std::unique_ptr<FitSession> make_multinomial_logistic_session(
