@@ -6,61 +6,11 @@
 #include <utility>
 
 #include "steppe/core/partition.hpp"
-#include "steppe/models/linear_model/multinomial_logistic_problem.hpp"
+#include "steppe/models/linear_model/ds_mlr_session.hpp"
 #include "steppe/models/linear_model/softmax_session.hpp"
-#include "steppe/models/token_session.hpp"
 
 namespace steppe {
 namespace {
-
-template <class T>
-class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
- public:
-  using Problem = MultinomialLogisticProblem<T>;
-  using Base = TokenSession<Problem>;
-
-  DsMlrSession(Problem problem, std::vector<MultinomialShard<T>> shards, std::vector<std::int32_t> columns, Link& link,
-               std::uint32_t n_threads, EngineOptions options, std::uint32_t n_sweeps, bool keep_dual)
-      : Base(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
-        columns_(std::move(columns)), n_sweeps_(n_sweeps), keep_dual_(keep_dual) {}
-
-  Progress advance(std::uint32_t rounds, Control& control) override {
-    return Base::advance(rounds * n_sweeps_, control);
-  }
-  std::uint32_t rounds_done() const override { return Base::rounds_done() / n_sweeps_; }
-
-  ArrayMap result() override {
-    const std::size_t k = this->problem_.classes().n_classes;
-    ArrayMap fitted;
-    fitted["weights"] = Array::zeros<T>({this->problem_.settings().n_features, k});
-    fitted["intercept"] = Array::zeros<T>({k});
-    this->problem_.collect_into(fitted["weights"].template as<T>(), fitted["intercept"].template as<T>());
-    Control undisturbed;
-    this->engine().run(Problem::kCollect, 1, false, undisturbed);
-    centre(fitted["intercept"].template as<T>());
-    if (keep_dual_) add_duals(fitted);
-    return fitted;
-  }
-
- private:
-  // Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
-  static void centre(std::span<T> intercept) {
-    const double mean = std::accumulate(intercept.begin(), intercept.end(), 0.0) / double(intercept.size());
-    for (T& value : intercept) value = static_cast<T>(double{value} - mean);
-  }
-
-  // Of this rank's rows, in their order.
-  void add_duals(ArrayMap& fitted) const {
-    std::vector<T> dual;
-    for (const auto& shard : this->shards_) dual.insert(dual.end(), shard.dual.begin(), shard.dual.end());
-    const std::size_t k = this->problem_.classes().n_classes;
-    fitted["dual"] = Array::copy_of(std::span<const T>(dual), {dual.size() / k, k});
-  }
-
-  std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
-  std::uint32_t n_sweeps_;
-  bool keep_dual_;
-};
 
 std::uint32_t shards_of_all_ranks(Link& link, std::uint32_t mine) {
   std::uint64_t total = mine;
@@ -156,9 +106,12 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                                         data.start_dual.subspan(first * params.n_classes, n * params.n_classes)));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(
-      problem, std::move(shards), std::move(columns), link, workers_for(schedule, params.n_threads),
-      EngineOptions{.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens}, params.n_sweeps, params.keep_dual);
+  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
+                                           DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
+                                                        .n_threads = workers_for(schedule, params.n_threads),
+                                                        .n_sweeps = params.n_sweeps,
+                                                        .keep_dual = params.keep_dual,
+                                                        .hand_over_bytes = params.hand_over_bytes});
 }
 
 void check(const MultinomialLogisticParams& params) {

@@ -24,7 +24,9 @@ struct MultinomialLogisticParams {
   std::uint64_t seed = 0;
   double total_weight = 1;  // of all rows of all ranks, and of those that start_weights were fitted to
   double prior_weight = 0;  // of the latter
-  bool keep_dual = false;   // whether result() holds what another fit can start from
+  // ds_mlr in one process: from this size of the weights on, result() gives up the tokens instead of copying them.
+  std::size_t hand_over_bytes = std::size_t{1} << 28;
+  bool keep_dual = false;  // whether result() holds what another fit can start from
 };
 
 // This rank's rows and where to begin. Views: the caller keeps the memory alive as long as the session.

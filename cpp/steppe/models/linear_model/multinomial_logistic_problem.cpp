@@ -139,7 +139,7 @@ void MultinomialLogisticProblem<T>::initialise(Shard& shard, TokenView<T> token)
 template <class T>
 void MultinomialLogisticProblem<T>::collect(TokenView<T> token) const {
   const std::size_t first = classes_.first_class(token.id), size = classes_.size(token.id), k = classes_.n_classes;
-  for (std::size_t j = 0; j < settings_.n_features; ++j) {
+  for (std::size_t j = 0; !collected_weights_.empty() && j < settings_.n_features; ++j) {
     std::copy_n(token.row.data() + j * classes_.lanes, size, collected_weights_.data() + j * k + first);
   }
   if (settings_.fit_intercept) {

@@ -85,7 +85,11 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an earlier fit, or empty.
   Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual) const;
 
-  // Where a collecting pass puts weights (feature-major, n_features x n_classes) and intercepts.
+  bool starts_from_weights() const { return !start_.weights.empty(); }
+  // Tokens of another fit with the same shards: weights from their dual variables, and these intercepts.
+  void start_from_dual(std::span<const T> intercept) { start_ = {{}, intercept, true}; }
+
+  // Where a collecting pass puts weights (feature-major, n_features x n_classes; may be empty) and intercepts.
   void collect_into(std::span<T> weights, std::span<T> intercept) {
     collected_weights_ = weights;
     collected_intercept_ = intercept;

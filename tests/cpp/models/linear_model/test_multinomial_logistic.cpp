@@ -336,6 +336,35 @@ TEST_CASE("dual variables start another fit where the last one ended") {
   }
 }
 
+TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same, and the fit goes on", T, float,
+                   double) {
+  const SoftmaxCase<T> data(60, 9, 40);
+  auto params = params_for(40, data.total_weight());
+  LocalLink link;
+  Control control;
+  for (const char* schedule : {"serial", "bsp", "nomad"}) {
+    params.schedule = schedule;
+    params.n_threads = 2;
+    params.hand_over_bytes = std::size_t{1} << 28;
+    const auto expected = fit_alone(data, params, 8);
+    const auto far = fit_alone(data, params, 200);
+    params.hand_over_bytes = 0;
+    auto session = make_multinomial_logistic_session(params, rows_of(data, 0, 60), link);
+    auto handed = advance<T>(*session, 8);
+    const bool repeats = params.schedule != "nomad";
+    for (std::size_t e = 0; repeats && e < handed.weights.size(); ++e) {
+      CHECK(std::abs(handed.weights[e] - expected.weights[e]) < 1e-4);
+    }
+    CHECK((!repeats || handed.intercept == expected.intercept));
+    CHECK(session->rounds_done() == 8);
+    const auto shown = advance<T>(*session, 0);
+    CHECK(shown.weights == handed.weights);
+    CHECK(session->objective(control) == doctest::Approx(plain_objective(data, params.alpha, handed)).epsilon(1e-5));
+    CHECK(advance<T>(*session, 200).objectives.back() == doctest::Approx(far.objectives.back()).epsilon(1e-4));
+    CHECK(session->rounds_done() == 208);
+  }
+}
+
 TEST_CASE("parameters that make no sense are refused") {
   const SoftmaxCase<double> data(10, 4, 3);
   LocalLink link;
