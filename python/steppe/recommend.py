@@ -567,8 +567,8 @@ class MatrixFactorization(BaseSteppeEstimator):
     def _same_items(self, ratings: Any) -> Any:
         if ratings.shape[1] > len(self.items_):
             raise ValueError(
-                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} features "
-                "as input: the items of fit"
+                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} "
+                "features as input: the items of fit"
             )
         return resized(ratings, ratings.shape[0], len(self.items_))
 
