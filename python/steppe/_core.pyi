@@ -87,6 +87,8 @@ def multinomial_logistic_session(
     n_shards: int = 0,
     seed: int,
     total_weight: float,
+    prior_weight: float = 0.0,
+    n_sweeps: int = 1,
     keep_dual: bool = False,
     start_weights: NDArray[Any] | None = None,
     start_intercept: NDArray[Any] | None = None,
