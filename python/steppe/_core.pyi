@@ -98,7 +98,6 @@ def linear_scores(X: Any, weights: NDArray[Any], intercept: NDArray[Any], n_thre
 def linear_topk(
     X: Any, weights: NDArray[Any], intercept: NDArray[Any], k: int, n_threads: int
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
 def matrix_factorization_session(
     params: dict[str, Any], ratings: Any, start: dict[str, Any] | None, link: Link
 ) -> FitSession: ...

@@ -224,6 +224,6 @@ def check_users_apart(ids: NDArray[Any], cluster: Cluster) -> None:
     values, counts = np.unique(together, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as {values[counts > 1][:5].tolist()}"
-            "; give all ratings of a user to one rank"
+            f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as "
+            f"{values[counts > 1][:5].tolist()}; give all ratings of a user to one rank"
         )

@@ -50,8 +50,8 @@ class MatrixFactorization(BaseSteppeEstimator):
         e_uj = mean + b_u + b_j + w_u . h_j - r_uj,
 
     where l_u = reg times the number of ratings of u (``reg_weighting="count"``) or l_u = reg for each user with
-    ratings ("plain"), and l_j likewise. Without biases all b are 0. mean is the mean rating, or 0 for ``nonnegative=True`` with
-    ``biases=False``. Users and items without ratings keep factors and biases of 0.
+    ratings ("plain"), and l_j likewise. Without biases all b are 0. mean is the mean rating, or 0 for
+    ``nonnegative=True`` with ``biases=False``. Users and items without ratings keep factors and biases of 0.
 
     Parameters
     ----------
@@ -324,8 +324,8 @@ class MatrixFactorization(BaseSteppeEstimator):
         if not same or self.item_factors_.shape[1] != self.n_factors:
             raise ValueError(
                 f"warm_start: the last fit had {len(self.users_)} users, {len(self.items_)} items and "
-                f"{self.item_factors_.shape[1]} factors, and these ratings or n_factors differ; set warm_start=False, or "
-                "use partial_fit to add users and items"
+                f"{self.item_factors_.shape[1]} factors, and these ratings or n_factors differ; set warm_start=False, "
+                "or use partial_fit to add users and items"
             )
         return self._extended_start(len(users), len(items), dtype)
 
@@ -454,8 +454,8 @@ class MatrixFactorization(BaseSteppeEstimator):
             rated = rated[places]
         elif rated.shape[0] != len(places):
             raise ValueError(
-                f"exclude: has {rated.shape[0]} rows; give one for each of the {len(self.users_)} users of fit, or for "
-                f"each of the {len(places)} users asked for"
+                f"exclude: has {rated.shape[0]} rows; give one for each of the {len(self.users_)} users of fit, or "
+                f"for each of the {len(places)} users asked for"
             )
         return rated.astype(self.item_factors_.dtype)
 
@@ -567,8 +567,8 @@ class MatrixFactorization(BaseSteppeEstimator):
     def _same_items(self, ratings: Any) -> Any:
         if ratings.shape[1] > len(self.items_):
             raise ValueError(
-                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} features "
-                "as input: the items of fit"
+                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} "
+                "features as input: the items of fit"
             )
         return resized(ratings, ratings.shape[0], len(self.items_))
 

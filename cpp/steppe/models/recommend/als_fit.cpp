@@ -5,6 +5,7 @@
 
 #include "steppe/kernels/row_solver.hpp"
 #include "steppe/kernels/sgd_pair.hpp"
+#include "steppe/models/recommend/joint_solver.hpp"
 #include "steppe/models/recommend/matrix_factorization_fit.hpp"
 #include "steppe/runtime/team.hpp"
 
@@ -223,7 +224,7 @@ class AlsSession final : public FitSession {
     bool stop = false;
     for (std::size_t first = 0; first < items_.rows && !stop; first += fitting) {
       const std::size_t n = std::min(fitting, items_.rows - first);
-      bool mine = form_block(first, n, control);
+      const bool mine = form_block(first, n, control);
       if (objective_.nonnegative) {
         descend_together(first, n);
       } else {
@@ -280,10 +281,30 @@ class AlsSession final : public FitSession {
     }
   }
 
-  // Conjugate gradients of all items of a block in step, in double: kernels/row_solver.hpp with sums over ranks.
-  void solve_together(std::size_t first, std::size_t n);
+  void solve_together(std::size_t first, std::size_t n) {
+    std::vector<double> reg(n);
+    for (std::size_t i = 0; i < n; ++i) reg[i] = objective_.weight(summary_.item_counts[first + i]);
+    JointSolver solver(
+        std::move(reg), summed(n * order_, [&](std::size_t f) { return right_[f]; }),
+        summed(n * order_, [&](std::size_t f) { return equations_of(f / order_).matrix[f % order_ * (order_ + 1)]; }),
+        [&](const std::vector<double>& direction) { return products(direction, n); });
 
-  // images = sum over ranks of A x, for all items of a block.
+    std::vector<double> x(n * order_);
+    std::vector<T> row(order_);
+    for (std::size_t i = 0; i < n; ++i) {
+      take_row(items_, first + i, row.data());
+      std::ranges::copy(row, x.begin() + static_cast<std::ptrdiff_t>(i * order_));
+    }
+    solver.solve(x, kernels::SolverLimits{});
+    for (std::size_t i = 0; i < n; ++i) {
+      std::transform(x.begin() + static_cast<std::ptrdiff_t>(i * order_),
+                     x.begin() + static_cast<std::ptrdiff_t>((i + 1) * order_), row.begin(),
+                     [](double value) { return static_cast<T>(value); });
+      put_row(items_, first + i, row.data());
+    }
+  }
+
+  // The sum over ranks of A x, for all items of a block.
   std::vector<double> products(const std::vector<double>& x, std::size_t n) {
     std::vector<T> in(x.begin(), x.end()), out(x.size());
     team_.parallel_for(n, kGrain, [&](std::size_t begin, std::size_t end, std::uint32_t) {
@@ -309,66 +330,6 @@ class AlsSession final : public FitSession {
   AlignedVector<T> block_, right_;  // normal equations of a block of items
   std::uint32_t rounds_ = 0;
 };
-
-template <class T>
-void AlsSession<T>::solve_together(std::size_t first, std::size_t n) {
-  const kernels::SolverLimits limits;
-  const std::size_t size = n * order_;
-  const auto reg = [&](std::size_t i) { return objective_.weight(summary_.item_counts[first + i]); };
-  const auto right = summed(size, [&](std::size_t i) { return right_[i]; });
-  auto inverse =
-      summed(size, [&](std::size_t i) { return equations_of(i / order_).matrix[(i % order_) * (order_ + 1)]; });
-  std::vector<double> x(size), residual(size), direction(size), rest(n), enough(n);
-  std::vector<T> row(order_);
-  for (std::size_t i = 0; i < n; ++i) {
-    take_row(items_, first + i, row.data());
-    std::ranges::copy(row, x.begin() + static_cast<std::ptrdiff_t>(i * order_));
-  }
-  auto image = products(x, n);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t f = i * order_; f < (i + 1) * order_; ++f) {
-      const double diagonal = inverse[f] + reg(i);
-      inverse[f] = diagonal > 0 ? 1 / diagonal : 0;
-      residual[f] = right[f] - image[f] - reg(i) * x[f];
-      direction[f] = inverse[f] * residual[f];
-      rest[i] += residual[f] * direction[f];
-      enough[i] += right[f] * inverse[f] * right[f];
-    }
-    enough[i] = limits.bound(enough[i], rest[i]);
-  }
-  for (int step = 0; step < limits.steps; ++step) {
-    bool any = false;
-    for (std::size_t i = 0; i < n; ++i) any = any || rest[i] > enough[i];
-    if (!any) break;
-    image = products(direction, n);
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::size_t begin = i * order_, end = begin + order_;
-      if (!(rest[i] > enough[i])) continue;
-      double curvature = 0, left = 0;
-      for (std::size_t f = begin; f < end; ++f) {
-        image[f] += reg(i) * direction[f];
-        curvature += direction[f] * image[f];
-      }
-      if (!(curvature > 0)) {
-        rest[i] = 0;
-        continue;
-      }
-      for (std::size_t f = begin; f < end; ++f) {
-        x[f] += rest[i] / curvature * direction[f];
-        residual[f] -= rest[i] / curvature * image[f];
-        left += residual[f] * inverse[f] * residual[f];
-      }
-      for (std::size_t f = begin; f < end; ++f) {
-        direction[f] = inverse[f] * residual[f] + left / rest[i] * direction[f];
-      }
-      rest[i] = left;
-    }
-  }
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t f = 0; f < order_; ++f) row[f] = static_cast<T>(x[i * order_ + f]);
-    put_row(items_, first + i, row.data());
-  }
-}
 
 }  // namespace
 
