@@ -42,7 +42,6 @@ class FitSession:
     def result(self) -> dict[str, NDArray[Any]]: ...
 
 def check_csr(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, n_columns: int, name: str) -> None: ...
-
 def read_svmlight(
     source: int | bytes,
     name: str,
@@ -72,3 +71,29 @@ def read_ratings(
     piece_bytes: int = 2**20,
     n_threads: int,
 ) -> dict[str, Any]: ...
+def multinomial_logistic_session(
+    X: Any,
+    labels: NDArray[Any],
+    weights: NDArray[Any],
+    *,
+    link: Link,
+    alpha: float,
+    solver: str,
+    fit_intercept: bool,
+    damping: float,
+    n_classes: int,
+    schedule: str,
+    n_threads: int,
+    n_shards: int = 0,
+    seed: int,
+    total_weight: float,
+    keep_dual: bool = False,
+    start_weights: NDArray[Any] | None = None,
+    start_intercept: NDArray[Any] | None = None,
+    start_dual: NDArray[Any] | None = None,
+    start_log_normaliser: NDArray[Any] | None = None,
+) -> FitSession: ...
+def linear_scores(X: Any, weights: NDArray[Any], intercept: NDArray[Any], n_threads: int) -> NDArray[Any]: ...
+def linear_topk(
+    X: Any, weights: NDArray[Any], intercept: NDArray[Any], k: int, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]: ...

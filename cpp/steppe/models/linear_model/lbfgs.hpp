@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "steppe/core/aligned.hpp"
+#include "steppe/core/array_map.hpp"
+#include "steppe/runtime/team.hpp"
+
+namespace steppe {
+
+// Limited-memory BFGS (Nocedal and Wright, "Numerical optimization", algorithm 7.5) for a smooth convex function of a
+// matrix, whose rows have each a curvature of their own: its inverse scales the first inverse Hessian, which is what
+// features of very different frequency need. Sums are made in fixed pieces, so the result does not depend on threads.
+template <class T>
+class Lbfgs {
+ public:
+  // The value and the gradient; nothing if a stop was asked for.
+  using Function = std::function<std::optional<double>(std::span<const T> at, std::span<T> gradient)>;
+  enum class Outcome { moved, settled, stopped };
+
+  Lbfgs(std::span<const T> start, std::vector<T> inverse_curvature, std::size_t stride, Function function, Team& team);
+
+  // One step with a line search. settled: rounding hides any further descent; nothing was changed.
+  Outcome step();
+  // The value at the present point; nothing if a stop was asked for before it was known.
+  std::optional<double> value();
+
+  std::span<const T> point() const { return point_; }
+  void save(ArrayMap& state) const;
+  void restore(const ArrayMap& state);
+
+ private:
+  struct Pair {
+    AlignedVector<T> move, change;
+    double inner = 0;  // move . change
+  };
+  static constexpr std::size_t kMemory = 6;
+
+  double dot(std::span<const T> a, std::span<const T> b);
+  double scaled_dot(std::span<const T> a);  // a . inverse_curvature a
+  void add_scaled(double factor, std::span<const T> a, std::span<T> to);
+  void find_direction();
+  bool remember(std::span<const T> old_gradient, double length);
+  template <class Body>
+  void over_rows(Body&& body);
+  template <class Body>
+  double sum_over_rows(Body&& body);
+
+  std::vector<T> inverse_curvature_;  // by row
+  std::size_t stride_, rows_per_piece_;
+  Function function_;
+  Team& team_;
+  AlignedVector<T> point_, gradient_, direction_, next_point_, next_gradient_;
+  std::optional<double> value_;
+  std::deque<Pair> pairs_;
+};
+
+extern template class Lbfgs<float>;
+extern template class Lbfgs<double>;
+
+}  // namespace steppe
