@@ -6,8 +6,8 @@
 
 namespace steppe::kernels {
 
-// scores[k] = intercept[k] + sum_j x_j weights[j][k]. Weights lie feature-major with the scores' length as stride, at any
-// alignment: the form in which a fitted model is kept.
+// scores[k] = intercept[k] + sum_j x_j weights[j][k]. Weights lie feature-major with the scores' length as stride, at
+// any alignment: the form in which a fitted model is kept.
 void row_scores(SparseRow<float> x, std::span<const float> weights, std::span<const float> intercept,
                 std::span<float> scores);
 void row_scores(SparseRow<double> x, std::span<const double> weights, std::span<const double> intercept,

@@ -26,7 +26,8 @@ class RowsView {
   }
   RowsView rows_between(std::size_t first, std::size_t last) const noexcept {
     if (!is_dense_) return RowsView(sparse_.rows_between(first, last));
-    return {MatrixView<const T>(dense_.data() + first * dense_.stride(), last - first, cols_, dense_.stride()), columns_};
+    return {MatrixView<const T>(dense_.data() + first * dense_.stride(), last - first, cols_, dense_.stride()),
+            columns_};
   }
 
  private:

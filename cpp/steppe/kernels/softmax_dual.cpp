@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kNewtonSteps = 8;
 
+// A Newton step that moves no more probability than this is the last one: the next would move about its square.
+template <class T>
+constexpr T kSettled = std::is_same_v<T, float> ? T(1e-3) : T(1e-5);
+
 // What rounding leaves of 1 - share: a smaller rest is not known.
 template <class T>
 constexpr T kLeastRest = std::is_same_v<T, float> ? T(1e-6) : T(1e-14);
@@ -62,8 +66,8 @@ template <class T>
   return row.rest == 0 ? T{0} : row.rest * std::exp(-row.nu);
 }
 
-// One Newton step on log q and nu for the row's equations; `excess` is u - nu + kappa * q_old - log q - kappa * q. Returns
-// how much probability it expects to move.
+// One Newton step on log q and nu for the row's equations; `excess` is u - nu + kappa * q_old - log q - kappa * q.
+// Returns how much probability it expects to move.
 template <class T>
 [[gnu::always_inline]] inline T newton_step(RowState<T>& row, const T* shifted) {
   T mass = 0, slope = 0, lean = 0;
@@ -94,9 +98,9 @@ template <class T>
   return moved + std::abs(total + rest_share(row) - 1);
 }
 
-// The same solution where the joint iteration does not settle (kappa far above 1: long rows, little penalty). The sum of
-// q is convex and falls with nu, so Newton from where one q is 1 climbs to the root; for a given nu, log q solves
-// y + kappa e^y = shifted - nu + kappa q_old, convex and rising, so Newton from its right descends to it.
+// The same solution where the joint iteration does not settle (kappa far above 1: long rows, little penalty). The sum
+// of q is convex and falls with nu, so Newton from where one q is 1 climbs to the root; for a given nu, log q solves y
+// + kappa e^y = shifted - nu + kappa q_old, convex and rising, so Newton from its right descends to it.
 template <class T>
 T mass_at(RowState<T>& row, const T* shifted, T& slope) {
   T mass = rest_share(row);
@@ -139,7 +143,7 @@ template <class T>
 [[gnu::always_inline]] inline void solve(RowState<T>& row, const T* shifted) {
   start_at_softmax(row);
   for (int step = 0; step < kNewtonSteps; ++step) {
-    if (newton_step(row, shifted) < T(1e-3)) return;
+    if (newton_step(row, shifted) < kSettled<T>) return;
   }
   solve_nested(row, shifted);
 }

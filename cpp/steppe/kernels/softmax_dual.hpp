@@ -7,8 +7,8 @@
 
 namespace steppe::kernels {
 
-// One sweep of dual coordinate ascent for multinomial logistic regression, over the rows of one shard and the classes of
-// one block.
+// One sweep of dual coordinate ascent for multinomial logistic regression, over the rows of one shard and the classes
+// of one block.
 //
 //   min_W  alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k
 //
@@ -18,8 +18,8 @@ namespace steppe::kernels {
 //   log q_c + kappa (q_c - q_c_old) = u_c - nu,   e^{-nu} rest + sum_c q_c = 1,   kappa = omega ||x||^2 / alpha,
 //
 // the softmax of the scores as they will be after the step itself; `rest` is the share of the normaliser that other
-// blocks hold. This is exact ascent of the dual in one row and block, so there is no step size, and a fixed point is the
-// optimum whatever the order, the blocks and the staleness of `rest`. Shalev-Shwartz and Zhang, "Stochastic dual
+// blocks hold. This is exact ascent of the dual in one row and block, so there is no step size, and a fixed point is
+// the optimum whatever the order, the blocks and the staleness of `rest`. Shalev-Shwartz and Zhang, "Stochastic dual
 // coordinate ascent methods for regularized loss minimization", JMLR 14 (2013); rows must come in random order.
 //
 // The intercept c_k is not penalised. It moves like the weight of a constant feature with penalty 1/intercept_scale
@@ -70,8 +70,8 @@ void sweep_softmax_dual_shared(const DualRows<float>& rows, const DualBlock<floa
 void sweep_softmax_dual_shared(const DualRows<double>& rows, const DualBlock<double>& block,
                                const DualSettings<double>& settings, Scratch<double> scratch);
 
-// Adds to a block what it owes to the rows' dual variables: -1/alpha sum_i omega_i (q_i - e_{y_i}) x_i^T to the weights,
-// and the same sum without x to dual_sum. The block's first lane is class first_class.
+// Adds to a block what it owes to the rows' dual variables: -1/alpha sum_i omega_i (q_i - e_{y_i}) x_i^T to the
+// weights, and the same sum without x to dual_sum. The block's first lane is class first_class.
 void add_dual_weights(const DualRows<float>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,
                       const DualBlock<float>& block, const DualSettings<float>& settings, Scratch<float> scratch);
 void add_dual_weights(const DualRows<double>& rows, std::span<const std::int32_t> labels, std::int32_t first_class,

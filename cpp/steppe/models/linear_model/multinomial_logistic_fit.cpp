@@ -20,9 +20,14 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
   using Base = TokenSession<Problem>;
 
   DsMlrSession(Problem problem, std::vector<MultinomialShard<T>> shards, std::vector<std::int32_t> columns, Link& link,
-               std::uint32_t n_threads, EngineOptions options, bool keep_dual)
+               std::uint32_t n_threads, EngineOptions options, std::uint32_t n_sweeps, bool keep_dual)
       : Base(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
-        columns_(std::move(columns)), keep_dual_(keep_dual) {}
+        columns_(std::move(columns)), n_sweeps_(n_sweeps), keep_dual_(keep_dual) {}
+
+  Progress advance(std::uint32_t rounds, Control& control) override {
+    return Base::advance(rounds * n_sweeps_, control);
+  }
+  std::uint32_t rounds_done() const override { return Base::rounds_done() / n_sweeps_; }
 
   ArrayMap result() override {
     const std::size_t k = this->problem_.classes().n_classes;
@@ -54,7 +59,8 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
     T* dual = fitted["dual"].as<T>().data();
     for (const auto& shard : this->shards_) {
       const std::size_t n = shard.rows.size();
-      std::ranges::copy(shard.log_normaliser, fitted["log_normaliser"].as<T>().begin() + static_cast<std::ptrdiff_t>(row));
+      std::ranges::copy(shard.log_normaliser,
+                        fitted["log_normaliser"].as<T>().begin() + static_cast<std::ptrdiff_t>(row));
       for (std::size_t i = 0; i < n; ++i, ++row) {
         for (std::uint32_t token = 0; token < classes.count(); ++token) {
           std::copy_n(shard.dual.data() + (token * n + i) * classes.lanes, classes.size(token),
@@ -65,6 +71,7 @@ class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
   }
 
   std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
+  std::uint32_t n_sweeps_;
   bool keep_dual_;
 };
 
@@ -107,21 +114,33 @@ std::vector<std::size_t> shard_bounds(const kernels::RowsView<T>& x, std::size_t
   return balanced_ranges(offsets, n);
 }
 
-// How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
-// class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer, or
-// shards pull them to and fro. A power of two, so that the order in which ranks are added cannot show.
+// sum_i omega_i ||x_i||^2 over the rows of all ranks. Rounded to a power of two, so that the order in which ranks are
+// added cannot show.
 template <class T>
-double intercept_scale(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, std::uint32_t n_blocks,
-                       Link& link) {
-  const double most = 100.0 * params.n_classes;
-  if (n_blocks == 1) return most;
+double mean_square(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, Link& link) {
   double square = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (const T value : rows.x.row(i).values) square += double{rows.weights[i]} * double{value} * double{value};
   }
   sum_over_ranks(link, std::span(&square, 1));
-  const double wanted = std::clamp(0.1 * square / params.total_weight / params.alpha, most / 100, most);
-  return std::exp2(std::round(std::log2(wanted)));
+  square /= params.total_weight - params.prior_weight;
+  return square > 0 ? std::exp2(std::round(std::log2(square))) : 0.0;
+}
+
+// How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
+// class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer,
+// or shards pull them to and fro. Rows of the past cannot answer any more: they hold an intercept by their average
+// curvature.
+double intercept_scale(const MultinomialLogisticParams& params, double square, std::uint32_t n_blocks) {
+  if (params.prior_weight > 0) return params.n_classes * params.total_weight / params.prior_weight;
+  const double most = 100.0 * params.n_classes;
+  return n_blocks == 1 ? most : std::clamp(0.1 * square / params.alpha, most / 100, most);
+}
+
+// Likewise, per feature, the weights: without it a few new rows would move them as if there had been no others.
+double curvature_of_past(const MultinomialLogisticParams& params, double square, std::size_t n_features) {
+  const double p = 1.0 / params.n_classes;
+  return params.prior_weight / params.total_weight * p * (1 - p) * square / static_cast<double>(n_features);
 }
 
 template <class T, class Rows>
@@ -131,14 +150,16 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
   const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
   std::uint32_t n_shards = workers_for(schedule, params.n_threads);
   if (schedule == Schedule::bsp && params.n_shards > 0) n_shards = params.n_shards;
-  const ClassBlocks classes =
-      cut_classes<T>(params, schedule, shards_of_all_ranks(link, n_shards), data.rows.cols());
+  const ClassBlocks classes = cut_classes<T>(params, schedule, shards_of_all_ranks(link, n_shards), data.rows.cols());
   std::vector<std::int32_t> columns;
   const LabelledRows<T> rows{rows_view(data.rows, columns), data.labels, data.weights};
+  const double square = mean_square(params, rows, link);
   const Problem problem({.alpha = params.alpha,
+                         .past = curvature_of_past(params, square, data.rows.cols()),
                          .damping = params.damping,
                          .fit_intercept = params.fit_intercept,
-                         .intercept_scale = intercept_scale(params, rows, classes.count(), link),
+                         .intercept_scale = intercept_scale(params, square, classes.count()),
+                         .intercept_moves = params.prior_weight == 0,
                          .n_features = static_cast<std::uint32_t>(data.rows.cols())},
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
   const auto bounds = shard_bounds(rows.x, n_shards);
@@ -151,9 +172,9 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                                         data.start_log_normaliser.subspan(first, n)));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
-                                           workers_for(schedule, params.n_threads),
-                                           EngineOptions{.schedule = schedule, .seed = params.seed}, params.keep_dual);
+  return std::make_unique<DsMlrSession<T>>(
+      problem, std::move(shards), std::move(columns), link, workers_for(schedule, params.n_threads),
+      EngineOptions{.schedule = schedule, .seed = params.seed}, params.n_sweeps, params.keep_dual);
 }
 
 void check(const MultinomialLogisticParams& params) {
@@ -163,6 +184,7 @@ void check(const MultinomialLogisticParams& params) {
   if (params.solver == "softmax") return;
   require(params.solver == "ds_mlr", "solver: choose 'ds_mlr' or 'softmax'");
   require(params.alpha > 0, "alpha: solver='ds_mlr' needs a positive penalty; use solver='softmax' for alpha=0");
+  require(params.n_sweeps > 0, "n_sweeps: give a positive number");
   require(params.damping > 0 && params.damping <= 1, "learning_rate: give a part of the step in (0, 1], or None");
 }
 

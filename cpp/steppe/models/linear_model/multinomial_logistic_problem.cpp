@@ -15,7 +15,7 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
     for (const T value : rows.x.row(i).values) norm += double{value} * double{value};
     const double omega = double{rows.weights[i]} / total_weight;
     shard.weight.push_back(static_cast<T>(omega));
-    shard.curvature.push_back(static_cast<T>(omega * (norm / settings_.alpha + of_intercept)));
+    shard.curvature.push_back(static_cast<T>(omega * (norm / (settings_.alpha + settings_.past) + of_intercept)));
   }
   set_duals(shard, dual, log_normaliser);
   shard.scratch.assign(kernels::kDualScratch * classes_.lanes, T{0});
@@ -88,10 +88,16 @@ kernels::ScoreBlock<T> MultinomialLogisticProblem<T>::score_block(TokenView<cons
 template <class T>
 VisitStats MultinomialLogisticProblem<T>::visit(Shard& shard, TokenView<T> token, const VisitContext& context) {
   switch (context.pass) {
-    case kTrain: return train(shard, token, context);
-    case kEvaluate: fold(shard, token); break;
-    case kInit: initialise(shard, token); break;
-    default: collect(token);
+    case kTrain:
+      return train(shard, token, context);
+    case kEvaluate:
+      fold(shard, token);
+      break;
+    case kInit:
+      initialise(shard, token);
+      break;
+    default:
+      collect(token);
   }
   return {shard.rows.size() * classes_.size(token.id), 0};
 }
@@ -112,7 +118,7 @@ template <class T>
 template <class Access>
 void MultinomialLogisticProblem<T>::move_intercept(const kernels::DualBlock<T>& block,
                                                    const VisitContext& context) const {
-  if (!block.intercept) return;
+  if (!block.intercept || !settings_.intercept_moves) return;
   const T part = static_cast<T>(settings_.intercept_scale / context.n_shards);
   for (std::size_t c = 0; c < block.n_classes; ++c) {
     kernels::add_to<Access>(block.intercept[c], -part * Access::load(block.dual_sum[c]));
@@ -143,8 +149,8 @@ VisitStats MultinomialLogisticProblem<T>::visit_shared(Shard& shard, Bundle<T> b
 
 template <class T>
 void MultinomialLogisticProblem<T>::fold(Shard& shard, TokenView<T> token) const {
-  kernels::fold_scores(shard.rows.x, shard.rows.labels, score_block({token.id, token.row}), shard.sums,
-                       shard.own_score, std::span<T>(shard.scratch).first(classes_.lanes));
+  kernels::fold_scores(shard.rows.x, shard.rows.labels, score_block({token.id, token.row}), shard.sums, shard.own_score,
+                       std::span<T>(shard.scratch).first(classes_.lanes));
 }
 
 template <class T>

@@ -14,9 +14,11 @@
 namespace steppe {
 
 // Multinomial logistic regression, doubly separable (Raman et al., "Scaling multinomial logistic regression via hybrid
-// parallelism", KDD 2019): rows and classes are both partitioned. The log-normalisers b_i = -log sum_k e^{u_ik} separate
+// parallelism", KDD 2019): rows and classes are both partitioned. The log-normalisers b_i = -log sum_k e^{u_ik}
+// separate
 //
-//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i = 1
+//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i =
+//   1
 //
 // into terms of one row and one class. A token is a block of classes: for each feature its weights, then the intercepts
 // and what moves them. A shard keeps, for its rows, the dual variables q and each block's share of the normaliser, as
@@ -62,9 +64,11 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
 
   struct Settings {
     double alpha = 1e-4;
+    double past = 0;  // curvature that the rows behind the start add to the penalty about it
     double damping = 1;
     bool fit_intercept = true;
-    double intercept_scale = 1;  // 1 / penalty of the intercept's proximal steps; the same on all ranks
+    double intercept_scale = 1;   // 1 / penalty of the intercept's proximal steps; the same on all ranks
+    bool intercept_moves = true;  // whether the point about which these steps are made follows
     std::uint32_t n_features = 0;
   };
 
@@ -74,8 +78,8 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   const ClassBlocks& classes() const { return classes_; }
   const Settings& settings() const { return settings_; }
 
-  // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes) and `log_normaliser` (rows) are those
-  // of an earlier fit, or both empty.
+  // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes) and `log_normaliser` (rows) are
+  // those of an earlier fit, or both empty.
   Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual,
                    std::span<const T> log_normaliser) const;
 
@@ -117,7 +121,8 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
     return {shard.rows.x, shard.weight, shard.curvature, shard.log_normaliser.data(), shard.order};
   }
   kernels::DualSettings<T> dual_settings() const {
-    return {static_cast<T>(1 / settings_.alpha), static_cast<T>(settings_.intercept_scale), static_cast<T>(settings_.damping)};
+    return {static_cast<T>(1 / (settings_.alpha + settings_.past)), static_cast<T>(settings_.intercept_scale),
+            static_cast<T>(settings_.damping)};
   }
   void shuffle_rows(Shard& shard, const VisitContext& context) const;
   template <class Access>

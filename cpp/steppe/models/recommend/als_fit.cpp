@@ -11,7 +11,7 @@
 namespace steppe {
 namespace {
 
-constexpr std::size_t kGrain = 64;            // rows that a worker takes at a time
+constexpr std::size_t kGrain = 64;             // rows that a worker takes at a time
 constexpr std::size_t kBlockBytes = 64 << 20;  // normal equations of items held at once on a cluster
 constexpr int kDescentSweeps = 4;
 
@@ -37,10 +37,9 @@ class AlsSession final : public FitSession {
   AlsSession(const MatrixFactorizationParams& params, CsrView<T> ratings,
              const std::optional<MatrixFactorizationStart<T>>& start, RatingSummary summary, Link& link)
       : objective_(params.objective), link_(link), team_(params.n_threads), summary_(std::move(summary)),
-        mean_(start ? start->mean : center_of(objective_, summary_)),
-        scale_(start ? start->scale : summary_.scale), users_(ratings.rows(), params.n_factors),
-        items_(ratings.cols(), params.n_factors), order_(padded<T>(params.n_factors + (objective_.biases ? 1 : 0))),
-        by_item_(columns_of(ratings)) {
+        mean_(start ? start->mean : center_of(objective_, summary_)), scale_(start ? start->scale : summary_.scale),
+        users_(ratings.rows(), params.n_factors), items_(ratings.cols(), params.n_factors),
+        order_(padded<T>(params.n_factors + (objective_.biases ? 1 : 0))), by_item_(columns_of(ratings)) {
     copy_rows(ratings);
     for (std::uint32_t t = 0; t < team_.size(); ++t) work_.emplace_back(users_.stride, order_);
     if (start) {
@@ -75,8 +74,8 @@ class AlsSession final : public FitSession {
     for_rows(items_.rows, control, [&](std::size_t j, Workspace<T>&) {
       by_item[j] = kernels::squared_error<T>(
           {users_.factors.data(), objective_.biases ? users_.bias.data() : nullptr, nullptr, users_.stride},
-          {items_.factors.data() + j * items_.stride, &items_.bias[j]},
-          {by_item_.users_of(j), by_item_.values_of(j)}, static_cast<T>(mean_));
+          {items_.factors.data() + j * items_.stride, &items_.bias[j]}, {by_item_.users_of(j), by_item_.values_of(j)},
+          static_cast<T>(mean_));
     });
     double sums[] = {0};
     for (const double value : by_item) sums[0] += value;
@@ -171,12 +170,9 @@ class AlsSession final : public FitSession {
             static_cast<T>(mean_)};
   }
   kernels::RatedRows<T> raters_of(std::size_t j) const {
-    return {users_.factors.data(),
-            objective_.biases ? users_.bias.data() : nullptr,
-            users_.stride,
-            by_item_.users_of(j),
-            by_item_.values_of(j),
-            static_cast<T>(mean_)};
+    return {users_.factors.data(), objective_.biases ? users_.bias.data() : nullptr,
+            users_.stride,         by_item_.users_of(j),
+            by_item_.values_of(j), static_cast<T>(mean_)};
   }
 
   bool sweep_users(Control& control) {
@@ -320,9 +316,8 @@ void AlsSession<T>::solve_together(std::size_t first, std::size_t n) {
   const std::size_t size = n * order_;
   const auto reg = [&](std::size_t i) { return objective_.weight(summary_.item_counts[first + i]); };
   const auto right = summed(size, [&](std::size_t i) { return right_[i]; });
-  auto inverse = summed(size, [&](std::size_t i) {
-    return equations_of(i / order_).matrix[(i % order_) * (order_ + 1)];
-  });
+  auto inverse =
+      summed(size, [&](std::size_t i) { return equations_of(i / order_).matrix[(i % order_) * (order_ + 1)]; });
   std::vector<double> x(size), residual(size), direction(size), rest(n), enough(n);
   std::vector<T> row(order_);
   for (std::size_t i = 0; i < n; ++i) {

@@ -50,7 +50,8 @@ MultinomialFitted<double> oracle(const SoftmaxCase<double>& data, const Multinom
         dual_sum[c] += omega * change;
         fitted.intercept[c] -= omega * scale * change;
         for (std::size_t e = 0; e < row.size(); ++e) {
-          fitted.weights[static_cast<std::size_t>(row.indices[e]) * k + c] -= omega / params.alpha * change * row.values[e];
+          fitted.weights[static_cast<std::size_t>(row.indices[e]) * k + c] -=
+              omega / params.alpha * change * row.values[e];
         }
       }
     }
@@ -73,8 +74,8 @@ std::vector<MultinomialShard<T>> make_shards(const MultinomialLogisticProblem<T>
   for (std::size_t s = first; s < last; ++s) {
     const std::size_t from = s * data.n_rows / n_shards, to = (s + 1) * data.n_rows / n_shards;
     const auto rows = rows_of(data, from, to);
-    shards.push_back(problem.make_shard({kernels::RowsView<T>(rows.rows), rows.labels, rows.weights},
-                                        data.total_weight(), {}, {}));
+    shards.push_back(
+        problem.make_shard({kernels::RowsView<T>(rows.rows), rows.labels, rows.weights}, data.total_weight(), {}, {}));
   }
   return shards;
 }
@@ -260,7 +261,8 @@ TEST_CASE("dense rows, and a resumed fit, end as they should") {
   std::vector<double> dense(30 * 6);
   for (std::size_t i = 0; i < 30; ++i) {
     const auto row = data.csr().row(i);
-    for (std::size_t e = 0; e < row.size(); ++e) dense[i * 6 + static_cast<std::size_t>(row.indices[e])] = row.values[e];
+    for (std::size_t e = 0; e < row.size(); ++e)
+      dense[i * 6 + static_cast<std::size_t>(row.indices[e])] = row.values[e];
   }
   LocalLink link;
   Control control;

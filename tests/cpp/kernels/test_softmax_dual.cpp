@@ -88,9 +88,11 @@ TEST_CASE_TEMPLATE("W stays the sum over rows that its dual variables say", T, f
   again.dual = fit.dual;
   kernels::add_dual_weights(again.rows(), again.data.labels, 0, again.block(), again.settings,
                             kernels::Scratch<T>(again.scratch));
-  std::copy_n(fit.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes), fit.lanes,
-              again.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes));  // the intercept is not made of q alone
-  for (std::size_t e = 0; e < fit.token.size(); ++e) CHECK(std::abs(double{fit.token[e]} - double{again.token[e]}) < 1e-4);
+  std::copy_n(
+      fit.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes), fit.lanes,
+      again.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes));  // the intercept is not made of q alone
+  for (std::size_t e = 0; e < fit.token.size(); ++e)
+    CHECK(std::abs(double{fit.token[e]} - double{again.token[e]}) < 1e-4);
 }
 
 TEST_CASE("sweeps never lower the dual and end where W is its own softmax's") {
