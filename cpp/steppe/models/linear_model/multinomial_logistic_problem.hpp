@@ -31,7 +31,8 @@ namespace steppe {
 // are accumulated on the ring as (max, scaled sum).
 template <class T>
 struct MultinomialShard {
-  LabelledRows<T> rows;
+  kernels::RowsView<T> x;
+  std::vector<std::int32_t> labels;
   std::vector<T> weight, curvature;  // omega, kappa
   AlignedVector<T> dual;             // row x class: q
   bool collects = false;             // the first shard of a rank: copies tokens that pass in a collecting pass
@@ -82,7 +83,8 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   const ClassBlocks& classes() const { return classes_; }
   const Settings& settings() const { return settings_; }
 
-  // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an earlier fit, or empty.
+  // Labels and weights are copied. `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an
+  // earlier fit, or empty.
   Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual) const;
 
   bool starts_from_weights() const { return !start_.weights.empty(); }
@@ -103,7 +105,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   bool touches(const Shard& shard, std::uint32_t, Pass pass) const {
     if (pass == kCollect) return shard.collects;
     if (pass == kInit && !start_.from_dual) return false;
-    return shard.rows.size() > 0;
+    return shard.x.rows() > 0;
   }
   VisitStats visit(Shard& shard, Bundle<T> bundle, const VisitContext& context);
   VisitStats visit_shared(Shard& shard, Bundle<T> bundle, const VisitContext& context);
@@ -122,7 +124,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   kernels::DualBlocks<T> dual_blocks(Shard& shard, Bundle<T> bundle) const;
   kernels::ScoreBlock<T> score_block(TokenView<const T> token) const;
   kernels::DualRows<T> dual_rows(Shard& shard) const {
-    return {shard.rows.x, shard.weight, shard.curvature, shard.dual.data(), classes_.n_classes, shard.order};
+    return {shard.x, shard.weight, shard.curvature, shard.dual.data(), classes_.n_classes, shard.order};
   }
   kernels::DualSettings<T> dual_settings() const {
     return {static_cast<T>(1 / (settings_.alpha + settings_.past)), static_cast<T>(settings_.intercept_scale),
