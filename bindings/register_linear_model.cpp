@@ -56,7 +56,7 @@ void check_labels(std::span<const std::int32_t> labels, std::size_t n_rows, std:
 }
 
 struct Start {
-  py::object weights, intercept, dual, log_normaliser;
+  py::object weights, intercept, dual;
 };
 
 template <class T, class View>
@@ -70,8 +70,7 @@ std::unique_ptr<FitSession> make_session(const MultinomialLogisticParams& params
                                               optional_values<T>(weights, n, "sample_weight"),
                                               optional_values<T>(start.weights, rows.cols() * k, "start_weights"),
                                               optional_values<T>(start.intercept, k, "start_intercept"),
-                                              optional_values<T>(start.dual, n * k, "start_dual"),
-                                              optional_values<T>(start.log_normaliser, n, "start_log_normaliser")};
+                                              optional_values<T>(start.dual, n * k, "start_dual")};
   const py::gil_scoped_release released;
   return make_multinomial_logistic_session(params, data, link);
 }
@@ -80,8 +79,7 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
     const py::object& X, const NdArray<std::int32_t>& labels, const py::object& weights, Link& link, double alpha,
     const std::string& solver, bool fit_intercept, double damping, std::uint32_t n_classes, const std::string& schedule,
     std::uint32_t n_threads, std::uint32_t n_shards, std::uint64_t seed, double total_weight, double prior_weight,
-    std::uint32_t n_sweeps, bool keep_dual, py::object start_weights, py::object start_intercept, py::object start_dual,
-    py::object start_log_normaliser) {
+    std::uint32_t n_sweeps, bool keep_dual, py::object start_weights, py::object start_intercept, py::object start_dual) {
   const MultinomialLogisticParams params{.alpha = alpha,
                                          .solver = solver,
                                          .fit_intercept = fit_intercept,
@@ -95,8 +93,7 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
                                          .total_weight = total_weight,
                                          .prior_weight = prior_weight,
                                          .keep_dual = keep_dual};
-  const Start start{std::move(start_weights), std::move(start_intercept), std::move(start_dual),
-                    std::move(start_log_normaliser)};
+  const Start start{std::move(start_weights), std::move(start_intercept), std::move(start_dual)};
   Rows rows(X);
   auto session = rows.visit([&]<class View>(View view) {
     using T = std::remove_cvref_t<decltype(view.row(0))>;
@@ -109,7 +106,7 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
   });
   return std::make_unique<KeepingSession>(
       std::move(session), std::move(rows),
-      py::make_tuple(labels, weights, start.weights, start.intercept, start.dual, start.log_normaliser));
+      py::make_tuple(labels, weights, start.weights, start.intercept, start.dual));
 }
 
 // f(rows as RowsView<T>, the classifier) for X and a model of its dtype. `columns` holds the numbers of dense columns.
@@ -173,7 +170,7 @@ void register_linear_model(py::module_& module) {
              py::arg("n_threads"), py::arg("n_shards") = 0, py::arg("seed"), py::arg("total_weight"),
              py::arg("prior_weight") = 0.0, py::arg("n_sweeps") = 1, py::arg("keep_dual") = false,
              py::arg("start_weights") = py::none(), py::arg("start_intercept") = py::none(),
-             py::arg("start_dual") = py::none(), py::arg("start_log_normaliser") = py::none(), py::keep_alive<0, 4>(),
+             py::arg("start_dual") = py::none(), py::keep_alive<0, 4>(),
              "Collective. A fit of multinomial logistic regression; weights are feature-major.");
   module.def("linear_scores", &linear_scores, py::arg("X"), py::arg("weights"), py::arg("intercept"),
              py::arg("n_threads"),

@@ -93,7 +93,6 @@ def multinomial_logistic_session(
     start_weights: NDArray[Any] | None = None,
     start_intercept: NDArray[Any] | None = None,
     start_dual: NDArray[Any] | None = None,
-    start_log_normaliser: NDArray[Any] | None = None,
 ) -> FitSession: ...
 def linear_scores(X: Any, weights: NDArray[Any], intercept: NDArray[Any], n_threads: int) -> NDArray[Any]: ...
 def linear_topk(

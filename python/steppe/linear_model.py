@@ -375,11 +375,10 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         if self.solver == "softmax":
             return self._weights_to_start_from(data)
         dual = getattr(self, "_dual", None)
-        if dual is None or dual["dual"].shape != (data.X.shape[0], len(data.classes)):
+        if dual is None or dual.shape != (data.X.shape[0], len(data.classes)):
             return {}
         return {
-            "start_dual": dual["dual"].astype(data.X.dtype, copy=False),
-            "start_log_normaliser": dual["log_normaliser"].astype(data.X.dtype, copy=False),
+            "start_dual": dual.astype(data.X.dtype, copy=False),
             "start_intercept": self.intercept_.astype(data.X.dtype, copy=False),
         }
 
@@ -398,9 +397,8 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         return 2 * weights + len(data.classes) * int(data.X.shape[0]) * itemsize
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
-        kept = {name: result[name] for name in ("dual", "log_normaliser") if name in result}
         return {
             "coef_": result["weights"].T,
             "intercept_": result["intercept"],
-            **({"_dual": kept} if kept else {}),
+            **({"_dual": result["dual"]} if "dual" in result else {}),
         }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from steppe.linear_model import MultinomialLogisticRegression
+from steppe.parallel import Cluster
 
 
 def problem(n=150, d=12, k=20):
@@ -29,7 +30,7 @@ def test_ranks_reach_the_objective_of_one_process(cluster, params, shares):
     }[shares]
     rows = slice(cuts[cluster.rank], cuts[cluster.rank + 1])
     model = fit(X[rows], y[rows], cluster=cluster, **params)
-    alone = fit(X, y)
+    alone = fit(X, y, cluster=Cluster())
     assert model.history_["objective"][-1] == pytest.approx(alone.history_["objective"][-1], rel=1e-5)
     for coef in cluster.gather(model.coef_):
         np.testing.assert_array_equal(coef, model.coef_)

@@ -6,74 +6,11 @@
 #include <utility>
 
 #include "steppe/core/partition.hpp"
-#include "steppe/models/linear_model/multinomial_logistic_problem.hpp"
+#include "steppe/models/linear_model/ds_mlr_session.hpp"
 #include "steppe/models/linear_model/softmax_session.hpp"
-#include "steppe/models/token_session.hpp"
 
 namespace steppe {
 namespace {
-
-template <class T>
-class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
- public:
-  using Problem = MultinomialLogisticProblem<T>;
-  using Base = TokenSession<Problem>;
-
-  DsMlrSession(Problem problem, std::vector<MultinomialShard<T>> shards, std::vector<std::int32_t> columns, Link& link,
-               std::uint32_t n_threads, EngineOptions options, std::uint32_t n_sweeps, bool keep_dual)
-      : Base(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
-        columns_(std::move(columns)), n_sweeps_(n_sweeps), keep_dual_(keep_dual) {}
-
-  Progress advance(std::uint32_t rounds, Control& control) override {
-    return Base::advance(rounds * n_sweeps_, control);
-  }
-  std::uint32_t rounds_done() const override { return Base::rounds_done() / n_sweeps_; }
-
-  ArrayMap result() override {
-    const std::size_t k = this->problem_.classes().n_classes;
-    ArrayMap fitted;
-    fitted["weights"] = Array::zeros<T>({this->problem_.settings().n_features, k});
-    fitted["intercept"] = Array::zeros<T>({k});
-    this->problem_.collect_into(fitted["weights"].template as<T>(), fitted["intercept"].template as<T>());
-    Control undisturbed;
-    this->engine().run(Problem::kCollect, 1, false, undisturbed);
-    centre(fitted["intercept"].template as<T>());
-    if (keep_dual_) add_duals(fitted);
-    return fitted;
-  }
-
- private:
-  // Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
-  static void centre(std::span<T> intercept) {
-    const double mean = std::accumulate(intercept.begin(), intercept.end(), 0.0) / double(intercept.size());
-    for (T& value : intercept) value = static_cast<T>(double{value} - mean);
-  }
-
-  // Of this rank's rows, in their order.
-  void add_duals(ArrayMap& fitted) const {
-    const ClassBlocks& classes = this->problem_.classes();
-    std::size_t n_rows = 0, row = 0;
-    for (const auto& shard : this->shards_) n_rows += shard.rows.size();
-    fitted["dual"] = Array::zeros<T>({n_rows, classes.n_classes});
-    fitted["log_normaliser"] = Array::zeros<T>({n_rows});
-    T* dual = fitted["dual"].as<T>().data();
-    for (const auto& shard : this->shards_) {
-      const std::size_t n = shard.rows.size();
-      std::ranges::copy(shard.log_normaliser,
-                        fitted["log_normaliser"].as<T>().begin() + static_cast<std::ptrdiff_t>(row));
-      for (std::size_t i = 0; i < n; ++i, ++row) {
-        for (std::uint32_t token = 0; token < classes.count(); ++token) {
-          std::copy_n(shard.dual.data() + (token * n + i) * classes.lanes, classes.size(token),
-                      dual + row * classes.n_classes + classes.first_class(token));
-        }
-      }
-    }
-  }
-
-  std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
-  std::uint32_t n_sweeps_;
-  bool keep_dual_;
-};
 
 std::uint32_t shards_of_all_ranks(Link& link, std::uint32_t mine) {
   std::uint64_t total = mine;
@@ -81,14 +18,12 @@ std::uint32_t shards_of_all_ranks(Link& link, std::uint32_t mine) {
   return static_cast<std::uint32_t>(total);
 }
 
-// Blocks of classes. A row that meets all classes at once steps best, so one worker has one block; bsp has a packet for
-// each shard, nomad some more so that a shard that is ahead finds work.
+// Blocks of classes. One shard has one block with all of them; several need some blocks each, so that packets can hold
+// ever new company. hogwild shares one block.
 template <class T>
 ClassBlocks cut_classes(const MultinomialLogisticParams& params, Schedule schedule, std::uint32_t n_shards,
                         std::size_t n_features) {
-  std::uint32_t wanted = 1;
-  if (schedule == Schedule::bsp) wanted = n_shards;
-  if (schedule == Schedule::nomad) wanted = n_shards == 1 ? 1 : 2 * n_shards;
+  const std::uint32_t wanted = n_shards == 1 || schedule == Schedule::hogwild ? 1 : 4 * n_shards;
   const std::uint64_t most_lanes = std::max<std::uint64_t>((std::uint64_t{1} << 31) / (n_features + 2), 1);
   const std::uint64_t least = (params.n_classes + most_lanes - 1) / most_lanes;
   return ClassBlocks::cut<T>(params.n_classes, static_cast<std::uint32_t>(std::max<std::uint64_t>(wanted, least)));
@@ -127,14 +62,11 @@ double mean_square(const MultinomialLogisticParams& params, const LabelledRows<T
   return square > 0 ? std::exp2(std::round(std::log2(square))) : 0.0;
 }
 
-// How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
-// class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer,
-// or shards pull them to and fro. Rows of the past cannot answer any more: they hold an intercept by their average
-// curvature.
-double intercept_scale(const MultinomialLogisticParams& params, double square, std::uint32_t n_blocks) {
+// How freely the intercepts move: a hundred times what the curvature of an average class asks for. Rows of the past
+// cannot answer any more: they hold an intercept by their average curvature.
+double intercept_scale(const MultinomialLogisticParams& params) {
   if (params.prior_weight > 0) return params.n_classes * params.total_weight / params.prior_weight;
-  const double most = 100.0 * params.n_classes;
-  return n_blocks == 1 ? most : std::clamp(0.1 * square / params.alpha, most / 100, most);
+  return 100.0 * params.n_classes;
 }
 
 // Likewise, per feature, the weights: without it a few new rows would move them as if there had been no others.
@@ -150,7 +82,8 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
   const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
   std::uint32_t n_shards = workers_for(schedule, params.n_threads);
   if (schedule == Schedule::bsp && params.n_shards > 0) n_shards = params.n_shards;
-  const ClassBlocks classes = cut_classes<T>(params, schedule, shards_of_all_ranks(link, n_shards), data.rows.cols());
+  const std::uint32_t all_shards = shards_of_all_ranks(link, n_shards);
+  const ClassBlocks classes = cut_classes<T>(params, schedule, all_shards, data.rows.cols());
   std::vector<std::int32_t> columns;
   const LabelledRows<T> rows{rows_view(data.rows, columns), data.labels, data.weights};
   const double square = mean_square(params, rows, link);
@@ -158,23 +91,27 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                          .past = curvature_of_past(params, square, data.rows.cols()),
                          .damping = params.damping,
                          .fit_intercept = params.fit_intercept,
-                         .intercept_scale = intercept_scale(params, square, classes.count()),
+                         .intercept_scale = intercept_scale(params),
                          .intercept_moves = params.prior_weight == 0,
                          .n_features = static_cast<std::uint32_t>(data.rows.cols())},
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
+  // nomad: as many packets as shards, for the more classes a packet holds, the further a visit gets.
+  const std::uint32_t packet_tokens = std::max(1u, classes.count() / all_shards);
   const auto bounds = shard_bounds(rows.x, n_shards);
   std::vector<MultinomialShard<T>> shards;
   for (std::uint32_t s = 0; s < n_shards; ++s) {
     const std::size_t first = data.start_dual.empty() ? 0 : bounds[s];
     const std::size_t n = data.start_dual.empty() ? 0 : bounds[s + 1] - first;
     shards.push_back(problem.make_shard(rows.between(bounds[s], bounds[s + 1]), params.total_weight,
-                                        data.start_dual.subspan(first * params.n_classes, n * params.n_classes),
-                                        data.start_log_normaliser.subspan(first, n)));
+                                        data.start_dual.subspan(first * params.n_classes, n * params.n_classes)));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(
-      problem, std::move(shards), std::move(columns), link, workers_for(schedule, params.n_threads),
-      EngineOptions{.schedule = schedule, .seed = params.seed}, params.n_sweeps, params.keep_dual);
+  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
+                                           DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
+                                                        .n_threads = workers_for(schedule, params.n_threads),
+                                                        .n_sweeps = params.n_sweeps,
+                                                        .keep_dual = params.keep_dual,
+                                                        .hand_over_bytes = params.hand_over_bytes});
 }
 
 void check(const MultinomialLogisticParams& params) {

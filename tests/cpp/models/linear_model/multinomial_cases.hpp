@@ -14,7 +14,7 @@
 
 template <class T>
 struct MultinomialFitted {
-  std::vector<T> weights, intercept, dual, log_normaliser;
+  std::vector<T> weights, intercept, dual;
   std::vector<double> objectives;
   bool operator==(const MultinomialFitted&) const = default;
 };
@@ -25,7 +25,6 @@ steppe::MultinomialLogisticData<T, steppe::CsrView<T>> rows_of(const SoftmaxCase
   return {data.csr().rows_between(first, last),
           std::span(data.labels).subspan(first, last - first),
           std::span(data.weights).subspan(first, last - first),
-          {},
           {},
           {},
           {}};
@@ -48,7 +47,6 @@ MultinomialFitted<T> advance(steppe::FitSession& session, std::uint32_t rounds) 
   read("weights", fitted.weights);
   read("intercept", fitted.intercept);
   read("dual", fitted.dual);
-  read("log_normaliser", fitted.log_normaliser);
   return fitted;
 }
 
