@@ -106,8 +106,10 @@ class MatrixFactorizationProblem : public ProblemDefaults<UserShard<T>, T> {
     }
   }
 
+  // A slice is not searched for ratings: visiting an empty one costs no more than knowing that it is empty.
   bool touches(const UserShard<T>& shard, std::uint32_t item, Pass pass) const {
-    if (pass != evaluate_pass) return !ratings_of(shard, item, pass).users.empty();
+    if (pass < EpochPlan::kSlicePasses) return shard.blocks[pass].count(item) > 0;
+    if (pass < EpochPlan::kEvaluatePass) return shard.blocks[block_of(pass)].count(item) > 0;
     return std::ranges::any_of(shard.blocks, [&](const auto& block) { return block.count(item) > 0; });
   }
 
@@ -172,11 +174,13 @@ class MatrixFactorizationProblem : public ProblemDefaults<UserShard<T>, T> {
     return {shard.users.factors.data(), objective_.biases ? shard.users.bias.data() : nullptr,
             shard.reg.empty() ? nullptr : shard.reg.data(), stride_};
   }
+  std::size_t block_of(Pass slice_pass) const { return (slice_pass - EpochPlan::kSlicePasses) / plan_.slices; }
+
   // The ratings of an item that a training pass visits. Within a column users rise, so a slice is found by bisection.
   kernels::ItemRatings<T> ratings_of(const UserShard<T>& shard, std::uint32_t item, Pass pass) const {
     if (pass < EpochPlan::kSlicePasses) return {shard.blocks[pass].users_of(item), shard.blocks[pass].values_of(item)};
     const std::size_t slice = pass - EpochPlan::kSlicePasses;
-    const RatingColumns<T>& block = shard.blocks[slice / plan_.slices];
+    const RatingColumns<T>& block = shard.blocks[block_of(pass)];
     const auto users = block.users_of(item);
     const auto place = [&](std::size_t bound) {
       return static_cast<std::size_t>(std::ranges::lower_bound(users, static_cast<std::int32_t>(bound)) -
