@@ -107,12 +107,13 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
     shards.push_back(problem.make_shard({rows.x.every(n_shards, s), labels, weights}, params.total_weight, dual));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
-                                           DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
-                                                        .n_threads = workers_for(schedule, params.n_threads),
-                                                        .n_sweeps = params.n_sweeps,
-                                                        .keep_dual = params.keep_dual,
-                                                        .hand_over_bytes = params.hand_over_bytes});
+  return std::make_unique<DsMlrSession<T>>(
+      problem, std::move(shards), std::move(columns), link,
+      DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
+                   .n_threads = workers_for(schedule, params.n_threads),
+                   .n_sweeps = params.n_sweeps,
+                   .keep_dual = params.keep_dual,
+                   .hand_over_bytes = params.hand_over_bytes});
 }
 
 void check(const MultinomialLogisticParams& params) {

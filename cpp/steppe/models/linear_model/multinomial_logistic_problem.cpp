@@ -75,9 +75,14 @@ VisitStats MultinomialLogisticProblem<T>::visit(Shard& shard, Bundle<T> bundle, 
   VisitStats stats;
   for (std::size_t i = 0; i < bundle.size(); ++i) {
     switch (context.pass) {
-      case kEvaluate: fold(shard, bundle[i]); break;
-      case kInit: initialise(shard, bundle[i]); break;
-      default: collect(bundle[i]);
+      case kEvaluate:
+        fold(shard, bundle[i]);
+        break;
+      case kInit:
+        initialise(shard, bundle[i]);
+        break;
+      default:
+        collect(bundle[i]);
     }
     stats.updates += shard.x.rows() * classes_.size(bundle.id(i));
   }

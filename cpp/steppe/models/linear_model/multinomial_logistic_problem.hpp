@@ -21,12 +21,13 @@ namespace steppe {
 // The paper separates the log-normalisers b_i and takes stochastic gradients about their last values. Steps that reach
 // far then pull each other to and fro (four shards on scikit-learn's digits diverge), steps that do not need many
 // rounds. Mass that is conserved within a packet makes every visit exact ascent of the dual instead, with nothing stale
-// in it; for mass to get everywhere, packets hold two blocks or more and are dealt anew for every round. There is no step
-// size, and L2 costs nothing on sparse rows, as W is kept as a sum over rows.
+// in it; for mass to get everywhere, packets hold two blocks or more and are dealt anew for every round. There is no
+// step size, and L2 costs nothing on sparse rows, as W is kept as a sum over rows.
 //
 // The exact normalisers, for the objective
 //
-//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i = 1,
+//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i =
+//   1,
 //
 // are accumulated on the ring as (max, scaled sum).
 template <class T>
