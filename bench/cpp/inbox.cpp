@@ -24,9 +24,9 @@
 #define HAVE_READER_WRITER_QUEUE 0
 #endif
 
-// Tokens that circulate: each worker pops a token from its own queue and pushes it to a worker's that the token chooses,
-// which is what a nomad worker does between two visits. Goal: the inbox makes twice the hops a second of moodycamel's
-// ConcurrentQueue in its best use (a queue per worker, a producer token for each pair, a consumer token).
+// Tokens that circulate: each worker pops a token from its own queue and pushes it to another worker's that the token
+// chooses, which is what a nomad worker does between two visits. Goal: the inbox makes twice the hops a second of
+// moodycamel's ConcurrentQueue in its best use (a queue per worker, a producer token for each pair, a consumer token).
 //
 // Every variant waits alike: it polls, then yields. The ones that sleep say so; they are a pair of their own.
 namespace {
@@ -41,9 +41,12 @@ struct alignas(64) Token {
   std::uint32_t tour = 0;  // its own sequence of workers
   bool wake = false;
 
-  std::uint32_t next_worker(std::uint32_t n_workers) {
+  // Another worker, if there is one.
+  std::uint32_t next_worker(std::uint32_t worker, std::uint32_t n_workers) {
+    if (n_workers == 1) return 0;
     tour = tour * 1664525u + 1013904223u;
-    return static_cast<std::uint32_t>((std::uint64_t{tour} * n_workers) >> 32);
+    const std::uint32_t step = 1 + static_cast<std::uint32_t>((std::uint64_t{tour} * (n_workers - 1)) >> 32);
+    return worker + step < n_workers ? worker + step : worker + step - n_workers;
   }
 };
 
@@ -196,7 +199,7 @@ class Circulation {
       Token* token = next(worker);
       if (token->wake) return;
       if (--token->hops > 0) {
-        queues_.push(worker, token->next_worker(n_workers_), token);
+        queues_.push(worker, token->next_worker(worker, n_workers_), token);
       } else if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         for (std::uint32_t other = 0; other < n_workers_; ++other) queues_.push(worker, other, &wakes_[other]);
       }
@@ -229,7 +232,8 @@ void circulate(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * n_workers * kTokensPerWorker * kHops);
 }
 
-#define CIRCULATE(Queues) BENCHMARK(circulate<Queues>)->Arg(1)->Arg(2)->Arg(4)->UseRealTime()->Unit(benchmark::kMillisecond)
+#define CIRCULATE(Queues) \
+  BENCHMARK(circulate<Queues>)->Arg(1)->Arg(2)->Arg(4)->UseRealTime()->Unit(benchmark::kMillisecond)
 
 CIRCULATE(Inboxes);
 #if HAVE_CONCURRENT_QUEUE

@@ -91,6 +91,8 @@ CASES = [
     # Rows are visited in random order, so a weight of 2 equals the row twice at the optimum only: go there.
     Case("steppe.linear_model:MultinomialLogisticRegression", {"alpha": 1e-2, "max_iter": 300, "tol": 0}),
     Case("steppe.linear_model:MultinomialLogisticRegression", {"solver": "softmax"}),
+    Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, examples=False, cluster_tolerance=0.1),
+    Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),
 ]
 
 

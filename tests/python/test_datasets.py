@@ -318,9 +318,7 @@ def test_every_range_is_what_the_reference_reads():
 
 def test_ranges_equal_scikit_learns_without_comments():
     text = svmlight_text(np.random.default_rng(5), n_rows=20, base=0, junk=False)
-    longest = max(
-        map(len, text.split(b"\n"))
-    )  # without a line start in the range scikit-learn takes the next line
+    longest = max(map(len, text.split(b"\n")))  # without a line start in the range scikit-learn takes the next line
     for a in range(0, len(text), 7):
         for length in (longest + 1, 2 * longest, len(text)):
             expected = load_svmlight_file(io.BytesIO(text), n_features=30, offset=a, length=length)

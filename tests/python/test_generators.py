@@ -83,9 +83,7 @@ def test_a_linear_model_reaches_the_ceiling():
 
 
 def test_log_odds_are_those_of_the_documents():
-    X, _, truth = make_text_classification(
-        4000, 400, 20, 2, signal=0.5, label_noise=0, norm=None, random_state=0
-    )
+    X, _, truth = make_text_classification(4000, 400, 20, 2, signal=0.5, label_noise=0, norm=None, random_state=0)
     for label in (0, 1):
         counts = X[truth.labels == label].sum(axis=0)
         often = counts > 400

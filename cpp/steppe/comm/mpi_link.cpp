@@ -94,6 +94,13 @@ void require_usable_mpi() {
   }
 }
 
+// What MPI may still read or write after we gave up on it is kept until the process ends.
+template <class T>
+void abandon(std::unique_ptr<T> owned) {
+  static auto* const kept = new std::vector<std::shared_ptr<void>>;
+  kept->push_back(std::shared_ptr<T>(std::move(owned)));
+}
+
 // A private duplicate of the caller's communicator.
 MPI_Comm duplicate(MPI_Comm original, double timeout) {
   auto made = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
@@ -102,7 +109,7 @@ MPI_Comm duplicate(MPI_Comm original, double timeout) {
   const auto deadline = Clock::now() + Seconds(timeout);
   for (Backoff backoff; !finished(request, "MPI_Comm_idup"); backoff.pause()) {
     if (Clock::now() < deadline) continue;
-    static_cast<void>(made.release());  // MPI may still write there
+    abandon(std::move(made));
     throw ClusterError(-1, "not every rank of the communicator joined the cluster within the time-out");
   }
   check(MPI_Comm_set_errhandler(*made, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -238,8 +245,7 @@ class Attendance {
   std::vector<std::uint64_t> reached_;
 };
 
-// The buffers of one non-blocking collective. MPI owns them until it is complete, hence on the heap and, after a
-// time-out, never freed.
+// The buffers of one non-blocking collective. MPI owns them until it is complete, hence on the heap.
 struct Exchange {
   MPI_Request request = MPI_REQUEST_NULL;
   Bytes sent, received;
@@ -259,8 +265,8 @@ class MpiLink final : public Link {
       MPI_Comm_free(&comm_);
       return;
     }
-    static_cast<void>(outgoing_.release());  // MPI may still read and write these
-    static_cast<void>(incoming_.release());
+    abandon(std::move(outgoing_));
+    abandon(std::move(incoming_));
   }
 
   std::uint32_t rank() const override { return rank_; }
@@ -381,7 +387,7 @@ class MpiLink final : public Link {
 
   [[noreturn]] void give_up(std::unique_ptr<Exchange> exchange) {
     broken_ = true;
-    static_cast<void>(exchange.release());
+    abandon(std::move(exchange));
     const int absent = attendance_.absent(collective_);
     const std::string who = absent < 0 ? "a rank" : "rank " + std::to_string(absent);
     throw ClusterError(absent, who + " stayed silent in a collective beyond the time-out");

@@ -28,7 +28,8 @@ class Courier {
     const std::chrono::microseconds nap = alone ? kPollPeriod : std::chrono::microseconds(50);
     bool busy = false;
     while (!state_.team.wait_for(busy ? std::chrono::microseconds(0) : nap)) {
-      busy = !alone && (ship() | receive());
+      const bool shipped = !alone && ship();
+      busy = (!alone && receive()) || shipped;
       if (pacer_.stop_requested()) stop();
       if (!busy && !alone) {
         say_alive();

@@ -134,9 +134,7 @@ def make_ratings(
     """
     _check_at_least_one(n_users=n_users, n_items=n_items, n_ratings=n_ratings, rank=rank)
     if n_ratings > n_users * n_items:
-        raise ValueError(
-            f"n_ratings: {n_ratings} distinct pairs were asked for, but there are {n_users * n_items}"
-        )
+        raise ValueError(f"n_ratings: {n_ratings} distinct pairs were asked for, but there are {n_users * n_items}")
     if rank > min(n_users, n_items):
         raise ValueError(f"rank: {rank} is more than min(n_users, n_items) = {min(n_users, n_items)}")
     if not 0 < decay <= 1:
@@ -163,9 +161,7 @@ def make_ratings(
     return _csr(values, items, np.bincount(users, minlength=n_users), n_items), truth
 
 
-def split_ratings(
-    X: csr_array, test_size: float = 0.1, *, random_state: Any = None
-) -> tuple[csr_array, csr_array]:
+def split_ratings(X: csr_array, test_size: float = 0.1, *, random_state: Any = None) -> tuple[csr_array, csr_array]:
     """Split the stored entries of a sparse matrix at random, for fitting and for measuring.
 
     Parameters
@@ -254,9 +250,7 @@ def make_text_classification(
     """
     _check_at_least_one(n_samples=n_samples, n_features=n_features, n_nonzero=n_nonzero, n_classes=n_classes)
     if n_nonzero * 4 > n_features:
-        raise ValueError(
-            f"n_nonzero: {n_nonzero} is more than a quarter of n_features={n_features}; use fewer words"
-        )
+        raise ValueError(f"n_nonzero: {n_nonzero} is more than a quarter of n_features={n_features}; use fewer words")
     for name, share in (("signal", signal), ("label_noise", label_noise)):
         if not 0 <= share < 1:
             raise ValueError(f"{name}: it must be in [0, 1), got {share}")

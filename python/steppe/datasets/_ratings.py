@@ -121,17 +121,13 @@ def load_ratings(
     if not len(data["values"]):
         raise ValueError(f"{name}: the file holds no rating")
     users, items = (_ids(data[key], name) for key in ("user_ids", "item_ids"))
-    return Ratings(
-        compressed_rows(data["values"], data["items"], data["row_offsets"], len(items)), users, items
-    )
+    return Ratings(compressed_rows(data["values"], data["items"], data["row_offsets"], len(items)), users, items)
 
 
 def _checked_columns(columns: Sequence[int]) -> list[int]:
     fields = [int(column) for column in columns]
     if len(fields) not in (2, 3) or len(set(fields)) != len(fields) or min(fields) < 0:
-        raise ValueError(
-            f"columns: expected 2 or 3 different numbers from 0 (user, item, rating), got {columns!r}"
-        )
+        raise ValueError(f"columns: expected 2 or 3 different numbers from 0 (user, item, rating), got {columns!r}")
     return fields
 
 
@@ -155,8 +151,7 @@ def _detect_separator(head: list[tuple[int, str]]) -> str:
 
 def _has_header(head: list[tuple[int, str]], sep: str, fields: list[int]) -> bool:
     lines = [
-        [field.strip().strip('"') for field in (line.split() if sep == " " else line.split(sep))]
-        for _, line in head
+        [field.strip().strip('"') for field in (line.split() if sep == " " else line.split(sep))] for _, line in head
     ]
     if not lines or any(len(line) <= max(fields) for line in lines):
         return False

@@ -107,19 +107,13 @@ def load_svmlight(
         part = offset != 0 or length != -1
         _check_range(offset, length)
         if part and n_features is None:
-            raise ValueError(
-                "n_features: it must be given when offset or length is, as a part may lack columns"
-            )
+            raise ValueError("n_features: it must be given when offset or length is, as a part may lack columns")
         if part and zero_based == "auto":
             zero_based = True
         reader = _Reader(dtype, zero_based, multilabel, query_id, n_jobs)
         with open_source(path) as (source, name):
             begin, end = _share(source_size(source), offset, length, ranks.rank, ranks.size)
-            data = (
-                reader.read(source, name, offset=begin, length=end - begin)
-                if end > begin
-                else reader.nothing()
-            )
+            data = reader.read(source, name, offset=begin, length=end - begin) if end > begin else reader.nothing()
     extents = ranks.gather((data["lowest_index"], data["highest_index"]))
     base = reader.base(min(lowest for lowest, _ in extents))
     columns = _n_columns(n_features, max(highest for _, highest in extents) - base, name)
@@ -187,9 +181,7 @@ def iter_svmlight(
 class _Reader:
     """The options that all parts of a file share."""
 
-    def __init__(
-        self, dtype: Any, zero_based: ZeroBased, multilabel: bool, query_id: bool, n_jobs: int | None
-    ) -> None:
+    def __init__(self, dtype: Any, zero_based: ZeroBased, multilabel: bool, query_id: bool, n_jobs: int | None) -> None:
         if zero_based not in (True, False, "auto"):
             raise ValueError(f"zero_based: it must be True, False or 'auto', got {zero_based!r}")
         self.zero_based = zero_based

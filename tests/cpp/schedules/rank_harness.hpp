@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <thread>
@@ -73,38 +74,43 @@ struct Plan {
   double density = 0.7;
 };
 
+// What one rank does and sees: all parameters, and its own shards.
+template <class P>
+Fitted<P> fit_rank(const Plan& plan, steppe::Link& link) {
+  P problem(plan.n_tokens);
+  const std::uint32_t mine = plan.layout[link.rank()];
+  Fitted<P> fitted;
+  fitted.shards = toy::make_shards(before(plan.layout, link.rank()), mine, plan.n_tokens, plan.density);
+  steppe::Team team(plan.threads > 0 ? plan.threads : mine);
+  steppe::Control control;
+  steppe::EngineOptions options;
+  options.schedule = plan.schedule;
+  options.seed = 42;
+  options.packet_tokens = plan.packet_tokens;
+  options.record = true;
+  steppe::Engine<P> engine(problem, fitted.shards, link, team, options);
+  for (std::uint32_t run = 0; run < plan.runs; ++run) {
+    engine.run(toy::kTrain, plan.rounds, true, control);
+    if (plan.evaluate_between) fitted.objectives.push_back(engine.objective(control));
+  }
+  fitted.rows.resize(std::size_t{plan.n_tokens} * problem.row_size());
+  engine.gather(fitted.rows);
+  fitted.record = engine.record();
+  fitted.globals.assign(engine.globals().begin(), engine.globals().end());
+  return fitted;
+}
+
 // Trains a toy problem on ThreadLink ranks and brings everything together.
 template <class P>
 Fitted<P> fit(const Plan& plan) {
   Fitted<P> fitted;
-  fitted.shards.resize(total(plan.layout));
+  std::vector<toy::Shard> shards(total(plan.layout));
   on_ranks(static_cast<std::uint32_t>(plan.layout.size()), [&](std::uint32_t rank, steppe::Link& link) {
-    P problem(plan.n_tokens);
-    const std::uint32_t first = before(plan.layout, rank);
-    auto shards = toy::make_shards(first, plan.layout[rank], plan.n_tokens, plan.density);
-    steppe::Team team(plan.threads > 0 ? plan.threads : plan.layout[rank]);
-    steppe::Control control;
-    steppe::EngineOptions options;
-    options.schedule = plan.schedule;
-    options.seed = 42;
-    options.packet_tokens = plan.packet_tokens;
-    options.record = true;
-    steppe::Engine<P> engine(problem, shards, link, team, options);
-    std::vector<double> objectives;
-    for (std::uint32_t run = 0; run < plan.runs; ++run) {
-      engine.run(toy::kTrain, plan.rounds, true, control);
-      if (plan.evaluate_between) objectives.push_back(engine.objective(control));
-    }
-    std::vector<typename P::Row> rows(std::size_t{plan.n_tokens} * problem.row_size());
-    engine.gather(rows);
-    auto record = engine.record();
-    std::copy(shards.begin(), shards.end(), fitted.shards.begin() + first);
-    if (rank > 0) return;
-    fitted.rows = rows;
-    fitted.objectives = objectives;
-    fitted.globals.assign(engine.globals().begin(), engine.globals().end());
-    fitted.record = record;
+    Fitted<P> mine = fit_rank<P>(plan, link);
+    std::copy(mine.shards.begin(), mine.shards.end(), shards.begin() + before(plan.layout, rank));
+    if (rank == 0) fitted = std::move(mine);
   });
+  fitted.shards = std::move(shards);
   return fitted;
 }
 

@@ -1,0 +1,229 @@
+"""Ratings as users pass them: matrices, or tables of (user, item[, value]) with ids of any type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.validation import check_array
+
+from steppe._validation import check_csr, with_remedy
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from steppe.parallel import Cluster
+
+_NAMES = {"user": ("user", "user_id", "userid"), "item": ("item", "item_id", "itemid"), "value": ("value", "rating")}
+
+
+class IdTable:
+    """The ids of users or items in the order of their factors, and the way back from an id to its place.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,)
+        Distinct.
+    what : str
+        "users" or "items", for errors.
+    """
+
+    def __init__(self, ids: NDArray[Any], what: str) -> None:
+        self.ids = ids
+        self._what = what
+        numbers = ids.dtype.kind in "iu"
+        self._first = int(ids[0]) if numbers and len(ids) else 0
+        # The usual case of rows numbered one after the other needs no search.
+        self._run = numbers and bool((ids[1:] == ids[:-1] + 1).all())
+        self._order: NDArray[np.intp] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def look_up(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The places of `ids`, and which of them are known; the place of an unknown id means nothing."""
+        wanted = np.asarray(ids)
+        if not len(self):
+            return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, bool)
+        if self._run and wanted.dtype.kind in "iu":
+            places = wanted.astype(np.int64) - self._first
+            known = (places >= 0) & (places < len(self))
+            return np.where(known, places, 0), known
+        if self._order is None:
+            self._order = np.argsort(self.ids, kind="stable")
+        try:
+            found = np.searchsorted(self.ids, wanted, sorter=self._order)
+        except TypeError as error:
+            raise ValueError(
+                f"{self._what}: ids of type {wanted.dtype} cannot be compared with those of fit"
+            ) from error
+        places = self._order[np.minimum(found, len(self) - 1)].astype(np.int64)
+        return places, np.asarray(self.ids[places] == wanted, dtype=bool)
+
+    def places(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """The places of `ids`.
+
+        Raises
+        ------
+        ValueError
+            If an id is unknown.
+        """
+        places, known = self.look_up(ids)
+        if not known.all():
+            strange = np.asarray(ids)[~known]
+            raise ValueError(
+                f"{self._what}: {len(strange)} ids were not in fit, such as {strange[:5].tolist()}; drop them, or for "
+                "new users call fold_in"
+            )
+        return places
+
+    def extended(self, ids: NDArray[Any]) -> IdTable:
+        """A table of these ids, with the unknown ones among the distinct `ids` behind them."""
+        _, known = self.look_up(ids)
+        return self if known.all() else IdTable(np.concatenate([self.ids, ids[~known]]), self._what)
+
+
+@dataclass(frozen=True)
+class RatingTable:
+    """Columns of a table of ratings."""
+
+    users: NDArray[Any]
+    items: NDArray[Any]
+    values: NDArray[Any]
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is a DataFrame (pandas, polars, or what behaves alike) rather than a matrix."""
+    return hasattr(X, "columns") and hasattr(X, "__getitem__") and not scipy.sparse.issparse(X)
+
+
+def read_table(X: Any) -> RatingTable:
+    """The columns user, item and value of a DataFrame: by name, or else the first three.
+
+    A table of two columns is one of events, each a rating of 1.
+    """
+    names = list(X.columns)
+    if len(names) < 2:
+        raise ValueError(f"X: a table of ratings has the columns user, item and value; met {names}")
+    lower = [str(name).lower() for name in names]
+    chosen = {}
+    for position, (column, known) in enumerate(_NAMES.items()):
+        named = [names[lower.index(name)] for name in known if name in lower]
+        if named:
+            chosen[column] = named[0]
+        elif position < len(names):
+            chosen[column] = names[position]
+    users, items = (_ids(X[chosen[column]], column) for column in ("user", "item"))
+    if "value" not in chosen:
+        return RatingTable(users, items, np.ones(len(users)))
+    values = check_array(
+        np.asarray(X[chosen["value"]]), ensure_2d=False, dtype=[np.float64, np.float32], input_name="X"
+    )
+    return RatingTable(users, items, values)
+
+
+def _ids(column: Any, name: str) -> NDArray[Any]:
+    ids = np.asarray(column)
+    missing = np.isnan(ids) if ids.dtype.kind == "f" else ids == np.array(None) if ids.dtype.kind == "O" else np.False_
+    if np.any(missing):
+        raise ValueError(f"X: the column of {name} ids has missing values; drop those rows")
+    if ids.dtype.kind not in "OT":
+        return ids
+    texts = ids.astype(str)
+    return texts if ids.dtype.kind == "T" or bool((texts == ids).all()) else ids
+
+
+def distinct(ids: NDArray[Any], name: str) -> NDArray[Any]:
+    """The sorted distinct ids."""
+    try:
+        return np.unique(ids)
+    except TypeError as error:
+        raise ValueError(
+            f"X: the {name} ids are of types that cannot be ordered; make them all numbers or all strings"
+        ) from error
+
+
+def to_csr(table: RatingTable, users: IdTable, items: IdTable) -> scipy.sparse.csr_array:
+    """The ratings as a matrix in the order of the two tables of ids, which know them all.
+
+    Raises
+    ------
+    ValueError
+        If a pair is rated twice, or an id is unknown.
+    """
+    shape = (len(users), len(items))
+    return from_coo(
+        scipy.sparse.coo_array((table.values, (users.places(table.users), items.places(table.items))), shape)
+    )
+
+
+def from_coo(X: Any) -> scipy.sparse.csr_array:
+    """CSR without summing what stands twice: the sum of two ratings is no rating."""
+    csr = scipy.sparse.csr_array(X)
+    if csr.nnz < X.nnz:
+        raise ValueError(
+            f"X: {X.nnz - csr.nnz} (user, item) pairs are rated more than once; keep one rating of each, such as the "
+            "last (drop_duplicates) or their mean"
+        )
+    return csr
+
+
+def check_matrix(X: Any, *, min_users: int = 1) -> Any:
+    """A checked CSR matrix of users x items from a sparse or a dense one.
+
+    Stored entries are ratings, explicit zeros too; in an ndarray all entries are.
+    """
+    if scipy.sparse.issparse(X) and X.format == "coo":
+        X = from_coo(X)
+    try:
+        checked = check_array(
+            X,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=min_users,
+            input_name="X",
+        )
+    except ValueError as error:
+        raise with_remedy(error, None, X, None) from None
+    if not scipy.sparse.issparse(checked):
+        return dense_to_csr(checked)
+    if not checked.has_sorted_indices:
+        checked = checked.sorted_indices()
+    return check_csr(checked)
+
+
+def dense_to_csr(X: NDArray[Any]) -> scipy.sparse.csr_array:
+    """Every entry a stored one."""
+    n_users, n_items = X.shape
+    indices = np.tile(np.arange(n_items, dtype=np.int32), n_users)
+    indptr = np.arange(n_users + 1, dtype=np.int64) * n_items
+    return scipy.sparse.csr_array((X.ravel(), indices, indptr), shape=X.shape)
+
+
+def resized(X: Any, n_users: int, n_items: int) -> Any:
+    """The same ratings in a larger matrix."""
+    if X.shape == (n_users, n_items):
+        return X
+    indptr = np.concatenate([X.indptr, np.full(n_users - X.shape[0], X.indptr[-1], dtype=X.indptr.dtype)])
+    return scipy.sparse.csr_array((X.data, X.indices, indptr), shape=(n_users, n_items))
+
+
+def unify_items(ids: NDArray[Any], cluster: Cluster) -> NDArray[Any]:
+    """Collective. The item ids of all ranks; a rank without ratings brings none."""
+    return cluster.unify(ids) if cluster.size > 1 else ids
+
+
+def check_users_apart(ids: NDArray[Any], cluster: Cluster) -> None:
+    """Collective. A user belongs to one rank."""
+    if cluster.size == 1:
+        return
+    together = np.concatenate([part for part in cluster.gather(ids) if len(part)])
+    values, counts = np.unique(together, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as {values[counts > 1][:5].tolist()}"
+            "; give all ratings of a user to one rank"
+        )
