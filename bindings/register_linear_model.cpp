@@ -79,7 +79,8 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
     const py::object& X, const NdArray<std::int32_t>& labels, const py::object& weights, Link& link, double alpha,
     const std::string& solver, bool fit_intercept, double damping, std::uint32_t n_classes, const std::string& schedule,
     std::uint32_t n_threads, std::uint32_t n_shards, std::uint64_t seed, double total_weight, double prior_weight,
-    std::uint32_t n_sweeps, bool keep_dual, py::object start_weights, py::object start_intercept, py::object start_dual) {
+    std::uint32_t n_sweeps, bool keep_dual, py::object start_weights, py::object start_intercept,
+    py::object start_dual) {
   const MultinomialLogisticParams params{.alpha = alpha,
                                          .solver = solver,
                                          .fit_intercept = fit_intercept,
@@ -104,9 +105,8 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
       return make_session<Value>(params, view, labels, weights, start, link);
     }
   });
-  return std::make_unique<KeepingSession>(
-      std::move(session), std::move(rows),
-      py::make_tuple(labels, weights, start.weights, start.intercept, start.dual));
+  return std::make_unique<KeepingSession>(std::move(session), std::move(rows),
+                                          py::make_tuple(labels, weights, start.weights, start.intercept, start.dual));
 }
 
 // f(rows as RowsView<T>, the classifier) for X and a model of its dtype. `columns` holds the numbers of dense columns.

@@ -198,7 +198,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         """
         plan = self._plan()
         data = check_classification(self, plan, X, y, sample_weight, class_weight=self.class_weight)
-        plan.check_memory(self._bytes(data))
+        plan.check_memory(self._bytes(data), self._coef_bytes(data))
         session = self._session(plan, data, **self._start(data))
         self.classes_ = data.classes
         self.weight_seen_ = data.total_weight
@@ -236,7 +236,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         data = check_classification(
             self, plan, X, y, sample_weight, class_weight=self.class_weight, classes=known, reset=first
         )
-        plan.check_memory(self._bytes(data))
+        plan.check_memory(self._bytes(data), self._coef_bytes(data))
         before = 0.0 if first else self.weight_seen_
         total = before + data.total_weight
         start = {}
@@ -389,9 +389,12 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
             "start_intercept": np.ascontiguousarray(self.intercept_, dtype=data.X.dtype),
         }
 
+    def _coef_bytes(self, data: Examples) -> int:
+        return len(data.classes) * int(data.X.shape[1]) * int(data.X.dtype.itemsize)
+
     def _bytes(self, data: Examples) -> int:
         itemsize = int(data.X.dtype.itemsize)
-        weights = len(data.classes) * int(data.X.shape[1]) * itemsize
+        weights = self._coef_bytes(data)
         if self.solver == "softmax":
             return 17 * weights
         return 2 * weights + len(data.classes) * int(data.X.shape[0]) * itemsize

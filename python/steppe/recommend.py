@@ -250,7 +250,8 @@ class MatrixFactorization(BaseSteppeEstimator):
     ) -> None:
         width = ratings.dtype.itemsize
         factors = (len(users) + len(items)) * (self.n_factors + 16) * width
-        plan.check_memory((2 if self.solver == "als" else 1) * ratings.nnz * (4 + width) + 2 * factors)
+        stored = (2 if self.solver == "als" else 1) * ratings.nnz * (4 + width)
+        plan.check_memory(stored + 2 * factors, len(items) * (self.n_factors + 1) * width)
         session = _core.matrix_factorization_session(
             self._native_params(plan.n_threads, plan.schedule, plan.seed), native_rows(ratings), start, plan.link
         )

@@ -155,7 +155,7 @@ def test_recommend_is_the_sorted_table(R, n_jobs, dtype):
 
 def test_recommend_beyond_one_block_of_items():
     rng = np.random.default_rng(0)
-    X = scipy.sparse.random_array((9, 1300), density=0.3, rng=rng, format="csr")
+    X = scipy.sparse.random_array((9, 1300), density=0.3, random_state=rng, format="csr")
     model = MatrixFactorization(8, max_iter=2, random_state=0).fit(X)
     items, _ = model.recommend(np.arange(9), 20, exclude=X[:, :])
     hidden = np.where(X.toarray() != 0, -np.inf, table_of(model))

@@ -1,6 +1,6 @@
 """Matrix factorisation in NumPy: the objective, one visit of stochastic gradient descent, one sweep of least squares.
 
-ALGORITHMS: minimise 1/2 sum_(u,j) e^2 + 1/2 sum_u l_u (|w_u|^2 + b_u^2) + 1/2 sum_j l_j (|h_j|^2 + b_j^2) with
+Minimise 1/2 sum_(u,j) e^2 + 1/2 sum_u l_u (|w_u|^2 + b_u^2) + 1/2 sum_j l_j (|h_j|^2 + b_j^2) with
 e = mean + b_u + b_j + w_u.h_j - r_uj and l = reg * count, or reg ("plain").
 """
 

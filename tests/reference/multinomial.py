@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by the definition (ALGORITHMS.md 5.1): the oracle of the native solvers."""
+"""Multinomial logistic regression by the definition: the oracle of the native solvers."""
 
 import numpy as np
 from scipy.optimize import brentq, minimize

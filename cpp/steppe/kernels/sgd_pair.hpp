@@ -41,7 +41,7 @@ struct SgdStep {
   bool nonnegative;  // factors are clipped at 0 after each step
 };
 
-// One pass of stochastic gradient descent over the ratings of one item, in their order (ALGORITHMS 5.0). For rating r
+// One pass of stochastic gradient descent over the ratings of one item, in their order. For rating r
 // of user w, b_u by item h, b_j:
 //
 //   e = mean + b_u + b_j + w.h - r,   s' = s / (1 + s (|w|^2 + |h|^2 + 2c))

@@ -20,8 +20,8 @@ constexpr T kSettled = std::is_same_v<T, float> ? T(1e-3) : T(1e-5);
 template <class T>
 constexpr T kLeastMass = std::is_same_v<T, float> ? T(1e-7) : T(1e-14);
 
-// What the Newton iteration of one row works on: q, log q and the old dual variables as parts of the mass at hand, which
-// scales kappa.
+// What the Newton iteration of one row works on: q, log q and the old dual variables as parts of the mass at hand,
+// which scales kappa.
 template <class T>
 struct RowState {
   T* log_q;

@@ -19,10 +19,10 @@ namespace steppe::kernels {
 //   log q_c + kappa (q_c - q_c_old) = u_c - nu,   sum_c q_c = C,   kappa = omega ||x||^2 / alpha,
 //
 // which is the restricted softmax of the scores as they will be after the step itself. This is exact ascent of the dual
-// over one row and these classes: nothing it reads can be stale, so the dual never falls, whatever the order, the number
-// of workers and their speed. Classes must meet in changing company, for mass moves only between classes at hand.
-// Shalev-Shwartz and Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization", JMLR 14
-// (2013); the conserved mass is that of Raman et al., "Extreme stochastic variational inference", AISTATS 2019. Rows
+// over one row and these classes: nothing it reads can be stale, so the dual never falls, whatever the order, the
+// number of workers and their speed. Classes must meet in changing company, for mass moves only between classes at
+// hand. Shalev-Shwartz and Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization", JMLR
+// 14 (2013); the conserved mass is that of Raman et al., "Extreme stochastic variational inference", AISTATS 2019. Rows
 // must come in random order.
 //
 // The intercept c_k is not penalised. It moves like the weight of a constant feature with penalty 1/intercept_scale
@@ -31,9 +31,9 @@ namespace steppe::kernels {
 // Consecutive classes whose weights lie together.
 template <class T>
 struct DualBlock {
-  T* weights = nullptr;        // features x lanes
-  T* intercept = nullptr;      // lanes; null if there is none
-  T* dual_sum = nullptr;       // lanes; null if there is none
+  T* weights = nullptr;    // features x lanes
+  T* intercept = nullptr;  // lanes; null if there is none
+  T* dual_sum = nullptr;   // lanes; null if there is none
   std::size_t n_classes = 0;
   std::size_t first_dual = 0;  // where its classes begin in a row of dual variables
 };
@@ -55,9 +55,9 @@ struct DualBlocks {
 template <class T>
 struct DualRows {
   RowsView<T> x;
-  std::span<const T> weight;             // omega
-  std::span<const T> curvature;          // kappa
-  T* dual = nullptr;                     // rows x dual_stride: q
+  std::span<const T> weight;     // omega
+  std::span<const T> curvature;  // kappa
+  T* dual = nullptr;             // rows x dual_stride: q
   std::size_t dual_stride = 0;
   std::span<const std::uint32_t> order;  // the rows to visit
 };

@@ -89,8 +89,8 @@ TEST_CASE_TEMPLATE("W stays the sum over rows that its dual variables say", T, f
   for (int round = 0; round < 3; ++round) fit.sweep();
   DualCase<T> again({40, 9, 5}, 1e-3, 2.0);
   again.dual = fit.dual;
-  kernels::add_dual_weights(again.rows(), again.data.labels, 0, again.block(), again.lanes,
-                            again.settings, kernels::Scratch<T>(again.scratch));
+  kernels::add_dual_weights(again.rows(), again.data.labels, 0, again.block(), again.lanes, again.settings,
+                            kernels::Scratch<T>(again.scratch));
   std::copy_n(
       fit.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes), fit.lanes,
       again.token.begin() + 9 * static_cast<std::ptrdiff_t>(fit.lanes));  // the intercept is not made of q alone
@@ -171,7 +171,8 @@ TEST_CASE_TEMPLATE("classes at hand share out the mass that the row has on them,
     const auto row = data.csr().row(2);
     double u = 0;
     for (std::size_t e = 0; e < row.size(); ++e) {
-      u += double{row.values[e]} * double{tokens[c / lanes][static_cast<std::size_t>(row.indices[e]) * lanes + c % lanes]};
+      u += double{row.values[e]} *
+           double{tokens[c / lanes][static_cast<std::size_t>(row.indices[e]) * lanes + c % lanes]};
     }
     return u;
   };

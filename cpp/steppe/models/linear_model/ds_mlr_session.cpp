@@ -108,23 +108,30 @@ void DsMlrSession<T>::weights_from_duals(std::span<T> weights) const {
   const std::size_t k = problem_.classes().n_classes;
   std::vector<T> step(k);
   for (const Shard& shard : shards_) {
-    for (std::size_t i = 0; i < shard.rows.size(); ++i) {
+    for (std::size_t i = 0; i < shard.x.rows(); ++i) {
       std::copy_n(shard.dual.data() + i * k, k, step.data());
-      step[static_cast<std::size_t>(shard.rows.labels[i])] -= 1;
+      step[static_cast<std::size_t>(shard.labels[i])] -= 1;
       const T scale = static_cast<T>(-double{shard.weight[i]} / problem_.settings().alpha);
       for (T& value : step) value *= scale;
-      kernels::add_row_outer(shard.rows.x.row(i), std::span<const T>(step), weights);
+      kernels::add_row_outer(shard.x.row(i), std::span<const T>(step), weights);
     }
   }
 }
 
-// Of this rank's rows, in their order.
+// Of this rank's rows, in their order: shard s of n holds rows s, s + n, s + 2n, ...
 template <class T>
 void DsMlrSession<T>::add_duals(ArrayMap& fitted) const {
-  std::vector<T> dual;
-  for (const Shard& shard : shards()) dual.insert(dual.end(), shard.dual.begin(), shard.dual.end());
   const std::size_t k = problem_.classes().n_classes;
-  fitted["dual"] = Array::copy_of(std::span<const T>(dual), {dual.size() / k, k});
+  std::size_t n_rows = 0;
+  for (const Shard& shard : shards()) n_rows += shard.x.rows();
+  fitted["dual"] = Array::zeros<T>({n_rows, k});
+  T* dual = fitted["dual"].template as<T>().data();
+  for (std::size_t s = 0; s < shards().size(); ++s) {
+    const Shard& shard = shards()[s];
+    for (std::size_t i = 0; i < shard.x.rows(); ++i) {
+      std::copy_n(shard.dual.data() + i * k, k, dual + (s + i * shards().size()) * k);
+    }
+  }
 }
 
 template class DsMlrSession<float>;

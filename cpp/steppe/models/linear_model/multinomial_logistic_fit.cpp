@@ -5,7 +5,6 @@
 #include <numeric>
 #include <utility>
 
-#include "steppe/core/partition.hpp"
 #include "steppe/models/linear_model/ds_mlr_session.hpp"
 #include "steppe/models/linear_model/softmax_session.hpp"
 
@@ -40,13 +39,15 @@ kernels::RowsView<T> rows_view(MatrixView<const T> rows, std::vector<std::int32_
   return {rows, columns};
 }
 
+// Every n-th of `width` values at a time, from `first` on.
 template <class T>
-std::vector<std::size_t> shard_bounds(const kernels::RowsView<T>& x, std::size_t n) {
-  std::vector<std::int64_t> offsets{0};
-  for (std::size_t i = 0; i < x.rows(); ++i) {
-    offsets.push_back(offsets.back() + static_cast<std::int64_t>(x.row(i).size()));
+std::vector<T> every(std::span<const T> values, std::size_t n, std::size_t first, std::size_t width = 1) {
+  std::vector<T> taken;
+  for (std::size_t at = first * width; at < values.size(); at += n * width) {
+    const auto row = values.subspan(at, width);
+    taken.insert(taken.end(), row.begin(), row.end());
   }
-  return balanced_ranges(offsets, n);
+  return taken;
 }
 
 // sum_i omega_i ||x_i||^2 over the rows of all ranks. Rounded to a power of two, so that the order in which ranks are
@@ -97,21 +98,22 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
   // nomad: as many packets as shards, for the more classes a packet holds, the further a visit gets.
   const std::uint32_t packet_tokens = std::max(1u, classes.count() / all_shards);
-  const auto bounds = shard_bounds(rows.x, n_shards);
+  // Rows are dealt out like cards: those that lie together are often alike, and shards of unlike rows agree slowly.
   std::vector<MultinomialShard<T>> shards;
   for (std::uint32_t s = 0; s < n_shards; ++s) {
-    const std::size_t first = data.start_dual.empty() ? 0 : bounds[s];
-    const std::size_t n = data.start_dual.empty() ? 0 : bounds[s + 1] - first;
-    shards.push_back(problem.make_shard(rows.between(bounds[s], bounds[s + 1]), params.total_weight,
-                                        data.start_dual.subspan(first * params.n_classes, n * params.n_classes)));
+    const auto labels = every(rows.labels, n_shards, s);
+    const auto weights = every(rows.weights, n_shards, s);
+    const auto dual = every(data.start_dual, n_shards, s, params.n_classes);
+    shards.push_back(problem.make_shard({rows.x.every(n_shards, s), labels, weights}, params.total_weight, dual));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
-                                           DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
-                                                        .n_threads = workers_for(schedule, params.n_threads),
-                                                        .n_sweeps = params.n_sweeps,
-                                                        .keep_dual = params.keep_dual,
-                                                        .hand_over_bytes = params.hand_over_bytes});
+  return std::make_unique<DsMlrSession<T>>(
+      problem, std::move(shards), std::move(columns), link,
+      DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
+                   .n_threads = workers_for(schedule, params.n_threads),
+                   .n_sweeps = params.n_sweeps,
+                   .keep_dual = params.keep_dual,
+                   .hand_over_bytes = params.hand_over_bytes});
 }
 
 void check(const MultinomialLogisticParams& params) {

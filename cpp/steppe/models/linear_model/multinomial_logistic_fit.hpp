@@ -35,8 +35,8 @@ struct MultinomialLogisticData {
   Rows rows;
   std::span<const std::int32_t> labels;
   std::span<const T> weights;
-  std::span<const T> start_weights;         // n_features x n_classes, or empty
-  std::span<const T> start_intercept;       // n_classes, or empty
+  std::span<const T> start_weights;    // n_features x n_classes, or empty
+  std::span<const T> start_intercept;  // n_classes, or empty
   std::span<const T> start_dual;       // ds_mlr, in place of start_weights: rows x n_classes, or empty
 };
 

@@ -8,7 +8,8 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
   const double of_intercept = settings_.fit_intercept ? settings_.intercept_scale : 0;
   const std::size_t n = rows.size();
   Shard shard;
-  shard.rows = rows;
+  shard.x = rows.x;
+  shard.labels.assign(rows.labels.begin(), rows.labels.end());
   for (std::size_t i = 0; i < n; ++i) {
     double norm = 0;
     for (const T value : rows.x.row(i).values) norm += double{value} * double{value};
@@ -74,11 +75,16 @@ VisitStats MultinomialLogisticProblem<T>::visit(Shard& shard, Bundle<T> bundle, 
   VisitStats stats;
   for (std::size_t i = 0; i < bundle.size(); ++i) {
     switch (context.pass) {
-      case kEvaluate: fold(shard, bundle[i]); break;
-      case kInit: initialise(shard, bundle[i]); break;
-      default: collect(bundle[i]);
+      case kEvaluate:
+        fold(shard, bundle[i]);
+        break;
+      case kInit:
+        initialise(shard, bundle[i]);
+        break;
+      default:
+        collect(bundle[i]);
     }
-    stats.updates += shard.rows.size() * classes_.size(bundle.id(i));
+    stats.updates += shard.x.rows() * classes_.size(bundle.id(i));
   }
   return stats;
 }
@@ -125,13 +131,13 @@ VisitStats MultinomialLogisticProblem<T>::visit_shared(Shard& shard, Bundle<T> b
 
 template <class T>
 void MultinomialLogisticProblem<T>::fold(Shard& shard, TokenView<T> token) const {
-  kernels::fold_scores(shard.rows.x, shard.rows.labels, score_block({token.id, token.row}), shard.sums, shard.own_score,
+  kernels::fold_scores(shard.x, shard.labels, score_block({token.id, token.row}), shard.sums, shard.own_score,
                        std::span<T>(shard.scratch).first(classes_.lanes));
 }
 
 template <class T>
 void MultinomialLogisticProblem<T>::initialise(Shard& shard, TokenView<T> token) const {
-  kernels::add_dual_weights(dual_rows(shard), shard.rows.labels,
+  kernels::add_dual_weights(dual_rows(shard), shard.labels,
                             static_cast<std::int32_t>(classes_.first_class(token.id)), dual_block(token),
                             classes_.lanes, dual_settings(), shard.scratch);
 }
@@ -151,7 +157,7 @@ template <class T>
 void MultinomialLogisticProblem<T>::end_round(Shard& shard, const VisitContext& context) {
   if (context.pass != kEvaluate) return;
   shard.loss = 0;
-  for (std::size_t i = 0; i < shard.rows.size(); ++i) {
+  for (std::size_t i = 0; i < shard.x.rows(); ++i) {
     shard.loss += double{shard.weight[i]} * (double{shard.sums[i].value()} - double{shard.own_score[i]});
     shard.sums[i] = {};
   }

@@ -21,17 +21,19 @@ namespace steppe {
 // The paper separates the log-normalisers b_i and takes stochastic gradients about their last values. Steps that reach
 // far then pull each other to and fro (four shards on scikit-learn's digits diverge), steps that do not need many
 // rounds. Mass that is conserved within a packet makes every visit exact ascent of the dual instead, with nothing stale
-// in it; for mass to get everywhere, packets hold two blocks or more and are dealt anew for every round. There is no step
-// size, and L2 costs nothing on sparse rows, as W is kept as a sum over rows.
+// in it; for mass to get everywhere, packets hold two blocks or more and are dealt anew for every round. There is no
+// step size, and L2 costs nothing on sparse rows, as W is kept as a sum over rows.
 //
 // The exact normalisers, for the objective
 //
-//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i = 1,
+//   F(W) = alpha/2 ||W||^2 + sum_i omega_i (log sum_k e^{u_ik} - u_{i,y_i}),   u_ik = w_k.x_i + c_k,   sum_i omega_i =
+//   1,
 //
 // are accumulated on the ring as (max, scaled sum).
 template <class T>
 struct MultinomialShard {
-  LabelledRows<T> rows;
+  kernels::RowsView<T> x;
+  std::vector<std::int32_t> labels;
   std::vector<T> weight, curvature;  // omega, kappa
   AlignedVector<T> dual;             // row x class: q
   bool collects = false;             // the first shard of a rank: copies tokens that pass in a collecting pass
@@ -82,7 +84,8 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   const ClassBlocks& classes() const { return classes_; }
   const Settings& settings() const { return settings_; }
 
-  // `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an earlier fit, or empty.
+  // Labels and weights are copied. `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an
+  // earlier fit, or empty.
   Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual) const;
 
   bool starts_from_weights() const { return !start_.weights.empty(); }
@@ -103,7 +106,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   bool touches(const Shard& shard, std::uint32_t, Pass pass) const {
     if (pass == kCollect) return shard.collects;
     if (pass == kInit && !start_.from_dual) return false;
-    return shard.rows.size() > 0;
+    return shard.x.rows() > 0;
   }
   VisitStats visit(Shard& shard, Bundle<T> bundle, const VisitContext& context);
   VisitStats visit_shared(Shard& shard, Bundle<T> bundle, const VisitContext& context);
@@ -122,7 +125,7 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   kernels::DualBlocks<T> dual_blocks(Shard& shard, Bundle<T> bundle) const;
   kernels::ScoreBlock<T> score_block(TokenView<const T> token) const;
   kernels::DualRows<T> dual_rows(Shard& shard) const {
-    return {shard.rows.x, shard.weight, shard.curvature, shard.dual.data(), classes_.n_classes, shard.order};
+    return {shard.x, shard.weight, shard.curvature, shard.dual.data(), classes_.n_classes, shard.order};
   }
   kernels::DualSettings<T> dual_settings() const {
     return {static_cast<T>(1 / (settings_.alpha + settings_.past)), static_cast<T>(settings_.intercept_scale),

@@ -17,7 +17,7 @@
 
 namespace steppe {
 
-// Matrix factorisation by stochastic gradient descent, doubly separable (ALGORITHMS 5.0; Yun et al., VLDB 2014):
+// Matrix factorisation by stochastic gradient descent, doubly separable (Yun et al., VLDB 2014):
 //
 //   minimise  1/2 sum_(u,j) e_uj^2  +  1/2 sum_u l_u (|w_u|^2 + b_u^2)  +  1/2 sum_j l_j (|h_j|^2 + b_j^2)
 //   e_uj = mean + b_u + b_j + w_u.h_j - r_uj,   l = reg * (number of ratings of that user or item), or reg ("plain")

@@ -217,7 +217,7 @@ double dual_objective(const SoftmaxCase<double>& data, double alpha,
   double value = 0;
   std::size_t i = 0;
   for (const auto& shard : shards) {
-    for (std::size_t r = 0; r < shard.rows.size(); ++r, ++i) {
+    for (std::size_t r = 0; r < shard.x.rows(); ++r, ++i) {
       const auto row = data.csr().row(i);
       for (std::size_t c = 0; c < k; ++c) {
         const double q = shard.dual[r * k + c];
@@ -255,7 +255,7 @@ TEST_CASE("on any number of workers the dual never falls, and duals stay distrib
     }
     CHECK(engine.objective(control) >= last);  // weak duality
     for (const auto& shard : shards) {
-      for (std::size_t i = 0; i < shard.rows.size(); ++i) {
+      for (std::size_t i = 0; i < shard.x.rows(); ++i) {
         const double mass = std::accumulate(shard.dual.begin() + static_cast<std::ptrdiff_t>(i * 70),
                                             shard.dual.begin() + static_cast<std::ptrdiff_t>(i * 70 + 70), 0.0);
         CHECK(mass == doctest::Approx(1).epsilon(1e-12));
@@ -330,7 +330,7 @@ TEST_CASE("dual variables start another fit where the last one ended") {
   rows.start_intercept = first.intercept;
   for (const char* schedule : {"serial", "bsp"}) {
     params.schedule = schedule;
-    params.n_threads = 2;
+    params.n_threads = 2;  // shards hold other rows than before
     const auto again = advance<double>(*make_multinomial_logistic_session(params, rows, link), 1);
     CHECK(again.objectives.back() == doctest::Approx(first.objectives.back()).epsilon(1e-3));
   }
