@@ -10,4 +10,6 @@ PYBIND11_MODULE(_core, module) {
   if (register_datasets) register_datasets(module);
   if (register_recommend) register_recommend(module);
   if (register_linear_model) register_linear_model(module);
+  if (register_blas) register_blas(module);
+  if (register_metric) register_metric(module);
 }

@@ -13,6 +13,8 @@ STEPPE_OPTIONAL void register_session(pybind11::module_& module);
 STEPPE_OPTIONAL void register_datasets(pybind11::module_& module);
 STEPPE_OPTIONAL void register_recommend(pybind11::module_& module);
 STEPPE_OPTIONAL void register_linear_model(pybind11::module_& module);
+STEPPE_OPTIONAL void register_blas(pybind11::module_& module);
+STEPPE_OPTIONAL void register_metric(pybind11::module_& module);
 #undef STEPPE_OPTIONAL
 
 }  // namespace steppe::bindings
