@@ -38,7 +38,7 @@ ItmlForm choose_itml_form(std::size_t n_points, std::size_t n_pairs, std::size_t
 //   so that sign_k (c_k' A c_k - xi_k) <= 0,   t_k the target,
 // by cyclic coordinate ascent on its dual
 //   g(lambda) = log det(I + Z' diag(sign lambda) Z) + gamma sum_k log(1 - sign_k lambda_k t_k / gamma),
-// a round being one sweep over all constraints. The session's objective is -g. Result: "metric" and "components", or
+// a round being one sweep over all constraints. The session's objective is -g. Result: "components", or
 // "basis" and "eigenvalues" (metric_factors.hpp), "dual" (C,), and "gap", the duality gap after each round or nan.
 template <class T>
 std::unique_ptr<FitSession> make_itml_session(const ItmlParams& params, const ItmlData<T>& data, Link& link);

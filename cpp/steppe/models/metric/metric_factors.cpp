@@ -20,16 +20,8 @@ Array converted(std::span<const double> values, std::vector<std::size_t> shape) 
 
 template <class T>
 ArrayMap dense_metric(MatrixView<const double> components) {
-  const std::size_t d = components.cols();
-  AlignedVector<double> metric(d * d);
-  gemm<double>(Op::transpose, Op::none, 1, components, components, 0, {metric.data(), d, d});
-  for (std::size_t i = 0; i < d; ++i) {
-    for (std::size_t j = 0; j < i; ++j) metric[j * d + i] = metric[i * d + j];
-  }
-  ArrayMap result;
-  result["metric"] = converted<T>(metric, {d, d});
-  result["components"] = converted<T>({components.data(), components.rows() * d}, {components.rows(), d});
-  return result;
+  const std::size_t size = components.rows() * components.cols();
+  return {{"components", converted<T>({components.data(), size}, {components.rows(), components.cols()})}};
 }
 
 template <class T>

@@ -8,12 +8,12 @@ namespace steppe {
 // Up to so many features a metric is returned as a d x d matrix; beyond, as factors, and none such is ever made.
 inline constexpr std::size_t kDenseFeatures = 4000;
 
-// "metric" (d, d) and "components" (d, d), metric = components' components, of A = L M^-1 L'. L is the prior's factor
-// or empty; `m` is used up. Throws InvalidArgument if M is not positive definite.
+// "components" (d, d), with components' components = A = L M^-1 L'. L is the prior's factor or empty; `m` is used up.
+// Throws InvalidArgument if M is not positive definite.
 template <class T>
 ArrayMap dense_metric(MatrixView<double> m, MatrixView<const double> prior);
 
-// "components" and "metric" from components' components, in double.
+// "components" from those in double.
 template <class T>
 ArrayMap dense_metric(MatrixView<const double> components);
 
