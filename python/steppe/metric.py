@@ -107,7 +107,7 @@ class ITML(BaseMahalanobis):  # type: ignore[misc]
     n_iter_ : int
     history_ : structured ndarray of shape (n_iter_,)
         Fields ``iteration``, ``seconds``, ``objective`` (nan where not evaluated), ``updates`` (projections), and
-        ``gap``, evaluated in the first, every tenth and the last sweep.
+        ``gap``, evaluated in sweeps 1, 11, 21, ... and the last.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
 
@@ -131,7 +131,7 @@ class ITML(BaseMahalanobis):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_CONSTRAINTS,
-        "gamma": [Interval(Real, 0, None, closed="neither")],
+        "gamma": [Interval(Real, 0, np.inf, closed="right")],
         "bounds": ["array-like", None],
         "solver": [StrOptions({"exact", "parallel"})],
     }

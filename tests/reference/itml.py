@@ -33,10 +33,14 @@ def metric_of(dual, C, sign, A0=None):
 
 def dual_objective(dual, C, sign, target, gamma, A0=None):
     """g(lambda), which ITML ascends; -inf outside its domain."""
-    prior = np.eye(C.shape[1]) if A0 is None else A0
-    value, log_det = np.linalg.slogdet(np.eye(C.shape[1]) + prior @ (C * (sign * dual)[:, None]).T @ C)
+    inverse = np.eye(C.shape[1]) if A0 is None else np.linalg.inv(A0)
+    start = np.linalg.slogdet(inverse)[1]
+    values = np.linalg.eigvalsh(inverse + (C * (sign * dual)[:, None]).T @ C)
+    if values[0] <= 0:
+        return -np.inf
+    log_det = np.log(values).sum() - start
     inside = 1 - sign * dual * target / gamma
-    if value <= 0 or (inside <= 0).any():
+    if (inside <= 0).any():
         return -np.inf
     return log_det + gamma * np.log(inside).sum()
 

@@ -105,12 +105,11 @@ void symmetric_eigen(MatrixView<double> a, std::span<double> values) {
   if (info != 0) throw InvalidArgument("the eigenvalues of a matrix did not converge; scale the features");
 }
 
-#define STEPPE_INSTANTIATE(T)                                                                                  \
-  template void gemm(Op, Op, T, MatrixView<const T>, MatrixView<const T>, T, MatrixView<T>);                   \
-  template void solve_lower(Side, Op, MatrixView<const T>, MatrixView<T>);                                     \
-  template void solve_unit_upper(MatrixView<const T>, MatrixView<T>);
-STEPPE_INSTANTIATE(float)
-STEPPE_INSTANTIATE(double)
-#undef STEPPE_INSTANTIATE
+template void gemm(Op, Op, float, MatrixView<const float>, MatrixView<const float>, float, MatrixView<float>);
+template void solve_lower(Side, Op, MatrixView<const float>, MatrixView<float>);
+template void solve_unit_upper(MatrixView<const float>, MatrixView<float>);
+template void gemm(Op, Op, double, MatrixView<const double>, MatrixView<const double>, double, MatrixView<double>);
+template void solve_lower(Side, Op, MatrixView<const double>, MatrixView<double>);
+template void solve_unit_upper(MatrixView<const double>, MatrixView<double>);
 
 }  // namespace steppe

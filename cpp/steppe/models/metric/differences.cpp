@@ -255,13 +255,12 @@ void DifferenceSpan<T>::to_features(MatrixView<double> e, MatrixView<T> out) con
   });
 }
 
-#define STEPPE_INSTANTIATE(T)                                                                             \
-  template void squared_distances(const PointPairs<T>&, std::span<double>, Team&);                        \
-  template AlignedVector<T> difference_rows(const PointPairs<T>&, Team&);                                 \
-  template class DifferenceSpan<T>;
-STEPPE_INSTANTIATE(float)
-STEPPE_INSTANTIATE(double)
-#undef STEPPE_INSTANTIATE
+template void squared_distances(const PointPairs<float>&, std::span<double>, Team&);
+template AlignedVector<float> difference_rows(const PointPairs<float>&, Team&);
+template class DifferenceSpan<float>;
+template void squared_distances(const PointPairs<double>&, std::span<double>, Team&);
+template AlignedVector<double> difference_rows(const PointPairs<double>&, Team&);
+template class DifferenceSpan<double>;
 template void add_scatter(MatrixView<double>, MatrixView<const float>, std::span<const double>, Team&);
 template void add_scatter(MatrixView<double>, MatrixView<const double>, std::span<const double>, Team&);
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint32_t kRoundsToRebuild = 50;  // rounding of so many sweeps may pile up
 constexpr std::uint32_t kRoundsToGap = 10;
+constexpr double kFeasible = 1e-12;  // without slack: a bound missed by a millionth counts as kept
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 ItmlForm parse_form(const std::string& name, const ItmlForm best) {
@@ -59,8 +60,7 @@ class ItmlSession final : public FitSession {
   }
 
   double objective(Control&) override {
-    const std::size_t round = gaps_.size();
-    if (round == 1 || (round > 0 && round % kRoundsToGap == 0)) find_gap();
+    if (gaps_.size() % kRoundsToGap == 1) find_gap();
     return log_det_ - slack_value();
   }
 
@@ -250,7 +250,8 @@ class ItmlSession final : public FitSession {
     for (std::size_t k = 0; k < p.size(); ++k) {
       trace -= data_.sign[k] * dual_[k] * p[k];
       const double excess = data_.sign[k] > 0 ? std::max(p[k] / data_.target[k], 1.0) : std::min(p[k] / data_.target[k], 1.0);
-      if (excess != 1) slack += params_.gamma * (excess - std::log(excess) - 1);
+      const double price = excess - std::log(excess) - 1;
+      if (price > kFeasible || std::isfinite(params_.gamma)) slack += params_.gamma * price;
     }
     gaps_.back() = trace + slack - slack_value();
   }

@@ -61,12 +61,11 @@ ArrayMap factored_metric(const DifferenceSpan<T>& span, MatrixView<double> matri
   return result;
 }
 
-#define STEPPE_INSTANTIATE(T)                                                              \
-  template ArrayMap dense_metric<T>(MatrixView<double>, MatrixView<const double>);         \
-  template ArrayMap dense_metric<T>(MatrixView<const double>);                             \
-  template ArrayMap factored_metric(const DifferenceSpan<T>&, MatrixView<double>, bool, double);
-STEPPE_INSTANTIATE(float)
-STEPPE_INSTANTIATE(double)
-#undef STEPPE_INSTANTIATE
+template ArrayMap dense_metric<float>(MatrixView<double>, MatrixView<const double>);
+template ArrayMap dense_metric<float>(MatrixView<const double>);
+template ArrayMap factored_metric(const DifferenceSpan<float>&, MatrixView<double>, bool, double);
+template ArrayMap dense_metric<double>(MatrixView<double>, MatrixView<const double>);
+template ArrayMap dense_metric<double>(MatrixView<const double>);
+template ArrayMap factored_metric(const DifferenceSpan<double>&, MatrixView<double>, bool, double);
 
 }  // namespace steppe
