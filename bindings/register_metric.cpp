@@ -93,9 +93,12 @@ py::array_t<double> pair_squared_distances(const py::array& points, const Indice
 
 const char* itml_form(std::size_t n_points, std::size_t n_pairs, std::size_t n_features) {
   switch (choose_itml_form(n_points, n_pairs, n_features)) {
-    case ItmlForm::dense: return "dense";
-    case ItmlForm::span: return "span";
-    case ItmlForm::products: break;
+    case ItmlForm::dense:
+      return "dense";
+    case ItmlForm::span:
+      return "span";
+    case ItmlForm::products:
+      break;
   }
   return "products";
 }

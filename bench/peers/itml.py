@@ -31,8 +31,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 import steppe
-from steppe._pairs import sample_pairs
 from steppe.metric import GMML, ITML
+from steppe.metric._pairs import sample_pairs
 
 GOALS = {50: 3.0, 500: 10.0}
 LARGE = {"50 points, 1,225 pairs": (50, 51_456, 1_225), "2,000 points, 10,000 pairs": (2_000, 100_000, 10_000),

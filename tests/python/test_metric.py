@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 
 import steppe
 from steppe import _core
-from steppe._mahalanobis import FactoredComponents
-from steppe._pairs import sample_pairs
 from steppe.metric import GMML, ITML
+from steppe.metric._mahalanobis import FactoredComponents
+from steppe.metric._pairs import sample_pairs
 from steppe.parallel import Cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -85,12 +85,16 @@ def test_one_violated_pair(gamma):
 def test_metric_is_the_inverse_of_prior_and_duals(prior):
     pairs, sign, _ = pairs_problem()
     points = pairs.reshape(-1, pairs.shape[2])
-    A0 = {"identity": np.eye(6), "covariance": np.linalg.inv(np.cov(points, rowvar=False)), "array": np.diag(np.arange(1.0, 7))}
+    A0 = {
+        "identity": np.eye(6),
+        "covariance": np.linalg.inv(np.cov(points, rowvar=False)),
+        "array": np.diag(np.arange(1.0, 7)),
+    }
     model = ITML(prior=A0[prior] if prior == "array" else prior, max_iter=30, tol=0).fit(pairs, sign)
     C = differences(pairs)
     inverse = np.linalg.inv(A0[prior]) + (C * (sign * model.dual_)[:, None]).T @ C
     np.testing.assert_allclose(model.get_mahalanobis_matrix() @ inverse, np.eye(6), atol=1e-9)
-    A, dual = reference.itml(C, sign, targets(sign, model.bounds_), 1.0, 30, A0[prior])
+    A, _ = reference.itml(C, sign, targets(sign, model.bounds_), 1.0, 30, A0[prior])
     np.testing.assert_allclose(model.get_mahalanobis_matrix(), A, rtol=1e-8, atol=1e-10)
 
 
@@ -404,7 +408,7 @@ def test_gmml_needs_both_kinds_and_a_regulariser():
 def test_bad_bounds():
     pairs, sign, _ = pairs_problem()
     for bounds in [(1.0,), (0.0, 1.0), (1.0, np.nan)]:
-        with pytest.raises(ValueError, match="bounds: got .*two positive squared distances"):
+        with pytest.raises(ValueError, match=r"bounds: got .*two positive squared distances"):
             ITML(bounds=bounds).fit(pairs, sign)
 
 
@@ -425,7 +429,9 @@ def test_the_form_is_chosen_by_operations():
 
 # metric-learn 0.7.0's ITML on this split and these scaled features: bench/results/itml.md
 @pytest.mark.parametrize(
-    "load,rival", [(load_digits, 0.9685), (load_wine, 0.9815), (load_breast_cancer, 0.9474)], ids=lambda v: getattr(v, "__name__", "")
+    "load,rival",
+    [(load_digits, 0.9685), (load_wine, 0.9815), (load_breast_cancer, 0.9474)],
+    ids=lambda v: getattr(v, "__name__", ""),
 )
 def test_accuracy_of_neighbours(load, rival):
     X, y = load(return_X_y=True)

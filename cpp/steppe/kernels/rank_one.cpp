@@ -63,8 +63,7 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline BlockChange apply(MatrixView<T> s, std::span<const double> step,
-                                                std::span<double> beta) {
+[[gnu::always_inline]] inline BlockChange apply(MatrixView<T> s, std::span<const double> step, std::span<double> beta) {
   return in_turn(s, beta, [&](std::size_t k, double) { return step[k]; });
 }
 

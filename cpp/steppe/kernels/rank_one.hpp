@@ -26,8 +26,8 @@ struct BlockConstraints {
 
 // What the updates of one block did.
 struct BlockChange {
-  double log_det = 0;  // added to log det A
-  double dual = 0;  // sum of |change of dual|
+  double log_det = 0;    // added to log det A
+  double dual = 0;       // sum of |change of dual|
   bool definite = true;  // whether every update asked for left A positive definite
 };
 

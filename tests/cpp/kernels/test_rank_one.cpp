@@ -115,8 +115,8 @@ TEST_CASE("one violated similar pair: the closed form") {
     double s = 8;  // p of A = I
     double dual = 0, beta = 0;
     const double sign = 1, target = 2;
-    const auto change = kernels::project_in_turn(
-        MatrixView<double>(&s, 1, 1), {{&sign, 1}, {&target, 1}, {&dual, 1}, gamma}, {&beta, 1});
+    const auto change = kernels::project_in_turn(MatrixView<double>(&s, 1, 1),
+                                                 {{&sign, 1}, {&target, 1}, {&dual, 1}, gamma}, {&beta, 1});
     const double expected = gamma / (gamma + 1) * (1 / target - 1 / s);
     const double p = 1 / (1 / 8.0 + expected);
     CHECK(dual == doctest::Approx(expected).epsilon(1e-14));

@@ -63,11 +63,11 @@ class BlockedMatrix {
   Link& link_;
   Team& team_;
   bool shared_;
-  std::size_t first_tile_, last_tile_;  // own
-  AlignedVector<T> data_;               // Z, or G at the start
-  AlignedVector<T> matrix_;             // own rows of A or G
-  AlignedVector<T> columns_, next_;     // V of the last block and of the one being loaded (m x block)
-  AlignedVector<T> inner_, scratch_;    // M (b x b), V M of own rows
+  std::size_t first_tile_, last_tile_;                  // own
+  AlignedVector<T> data_;                               // Z, or G at the start
+  AlignedVector<T> matrix_;                             // own rows of A or G
+  AlignedVector<T> columns_, next_;                     // V of the last block and of the one being loaded (m x block)
+  AlignedVector<T> inner_, scratch_;                    // M (b x b), V M of own rows
   std::size_t loaded_ = 0, loading_ = 0, pending_ = 0;  // widths
   std::size_t loading_begin_ = 0;
 };

@@ -51,9 +51,11 @@ AlignedVector<T> difference_rows(const PointPairs<T>& data, Team& team) {
     const AlignedVector<T> plain(out, out + (end - begin) * d);
     gemm<T>(Op::none, Op::none, 1, {plain.data(), end - begin, d}, {prior.data(), d, d}, 0, {out, end - begin, d});
   };
-  team.parallel_for((data.n_pairs() + kRowTile - 1) / kRowTile, 1, [&](std::size_t low, std::size_t high, std::uint32_t) {
-    for (std::size_t t = low; t < high; ++t) fill_tile(t * kRowTile, std::min((t + 1) * kRowTile, data.n_pairs()));
-  });
+  team.parallel_for((data.n_pairs() + kRowTile - 1) / kRowTile, 1,
+                    [&](std::size_t low, std::size_t high, std::uint32_t) {
+                      for (std::size_t t = low; t < high; ++t)
+                        fill_tile(t * kRowTile, std::min((t + 1) * kRowTile, data.n_pairs()));
+                    });
   return rows;
 }
 

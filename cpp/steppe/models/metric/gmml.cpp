@@ -102,8 +102,9 @@ class GmmlSession final : public FitSession {
 
 void geometric_mean(MatrixView<double> s, MatrixView<double> d, double t, std::span<double> values) {
   const std::size_t n = s.rows();
-  require(cholesky(s), "reg: the similar pairs leave some direction without any spread and reg is too small to mend it; "
-                       "increase reg, or drop constant and linearly dependent features");
+  require(cholesky(s),
+          "reg: the similar pairs leave some direction without any spread and reg is too small to mend it; "
+          "increase reg, or drop constant and linearly dependent features");
   AlignedVector<double> lower(n * n, 0), product(n * n);
   for (std::size_t i = 0; i < n; ++i) std::copy_n(s.row(i).data(), i + 1, lower.data() + i * n);
   const MatrixView<double> l(lower.data(), n, n), dl(product.data(), n, n);

@@ -23,9 +23,9 @@ struct GmmlParams {
 
 template <class T>
 struct GmmlData {
-  PointPairs<T> points;                // its prior is not used
-  std::span<const double> sign;        // (C,): +1 similar, -1 dissimilar
-  MatrixView<const double> prior;      // A0 and its inverse (d, d), or empty for the identity
+  PointPairs<T> points;            // its prior is not used
+  std::span<const double> sign;    // (C,): +1 similar, -1 dissimilar
+  MatrixView<const double> prior;  // A0 and its inverse (d, d), or empty for the identity
   MatrixView<const double> prior_inverse;
 };
 

@@ -34,9 +34,8 @@ class ItmlSession final : public FitSession {
       : params_(params), data_(data), link_(link), team_(params.n_threads), dual_(data.sign.size(), 0.0) {
     const PointPairs<T>& points = data.points;
     const std::size_t c = points.n_pairs(), d = points.n_features();
-    form_ = parse_form(params.form, points.prior.rows() > 0
-                                        ? ItmlForm::dense
-                                        : choose_itml_form(points.points.rows(), c, d));
+    form_ = parse_form(params.form,
+                       points.prior.rows() > 0 ? ItmlForm::dense : choose_itml_form(points.points.rows(), c, d));
     if (form_ == ItmlForm::dense) {
       matrix_ = std::make_unique<Matrix>(Matrix::Kind::vectors, difference_rows(points, team_), c, d, link_, team_);
     } else {
@@ -107,7 +106,8 @@ class ItmlSession final : public FitSession {
       data.assign(z.begin(), z.end());
     }
     const auto kind = form_ == ItmlForm::span ? Matrix::Kind::vectors : Matrix::Kind::products;
-    matrix_ = std::make_unique<Matrix>(kind, std::move(data), c, form_ == ItmlForm::span ? span.rank() : c, link_, team_);
+    matrix_ =
+        std::make_unique<Matrix>(kind, std::move(data), c, form_ == ItmlForm::span ? span.rank() : c, link_, team_);
     if (d > kDenseFeatures) span_ = std::make_unique<DifferenceSpan<T>>(std::move(span));
   }
 
@@ -137,9 +137,11 @@ class ItmlSession final : public FitSession {
 
   double move_in_turn(std::size_t begin) {
     const std::size_t b = beta_.size();
-    const kernels::BlockChange change = kernels::project_in_turn(
-        s(), {data_.sign.subspan(begin, b), data_.target.subspan(begin, b), std::span(dual_).subspan(begin, b), params_.gamma},
-        beta_);
+    const kernels::BlockChange change =
+        kernels::project_in_turn(s(),
+                                 {data_.sign.subspan(begin, b), data_.target.subspan(begin, b),
+                                  std::span(dual_).subspan(begin, b), params_.gamma},
+                                 beta_);
     log_det_ += change.log_det;
     matrix_->update(s(), beta_);
     return change.dual;
@@ -249,7 +251,8 @@ class ItmlSession final : public FitSession {
     double trace = 0, slack = 0;
     for (std::size_t k = 0; k < p.size(); ++k) {
       trace -= data_.sign[k] * dual_[k] * p[k];
-      const double excess = data_.sign[k] > 0 ? std::max(p[k] / data_.target[k], 1.0) : std::min(p[k] / data_.target[k], 1.0);
+      const double excess =
+          data_.sign[k] > 0 ? std::max(p[k] / data_.target[k], 1.0) : std::min(p[k] / data_.target[k], 1.0);
       const double price = excess - std::log(excess) - 1;
       if (price > kFeasible || std::isfinite(params_.gamma)) slack += params_.gamma * price;
     }

@@ -16,8 +16,8 @@ enum class ItmlForm { dense, span, products };
 struct ItmlParams {
   double gamma = 1;  // price of slack; infinity for none
   bool in_parallel = false;
-  std::string form = "auto";     // or "dense", "span", "products"
-  std::size_t block = 0;         // constraints of a block; 0: by the size of the matrix
+  std::string form = "auto";  // or "dense", "span", "products"
+  std::size_t block = 0;      // constraints of a block; 0: by the size of the matrix
   std::uint32_t n_threads = 1;
 };
 

@@ -12,7 +12,8 @@ namespace {
 template <class T>
 Array converted(std::span<const double> values, std::vector<std::size_t> shape) {
   Array array = Array::zeros<T>(std::move(shape));
-  std::transform(values.begin(), values.end(), array.as<T>().begin(), [](double value) { return static_cast<T>(value); });
+  std::transform(values.begin(), values.end(), array.as<T>().begin(),
+                 [](double value) { return static_cast<T>(value); });
   return array;
 }
 
@@ -27,7 +28,8 @@ ArrayMap dense_metric(MatrixView<const double> components) {
 template <class T>
 ArrayMap dense_metric(MatrixView<double> m, MatrixView<const double> prior) {
   const std::size_t d = m.rows();
-  require(cholesky(m), "the metric is singular to working precision; use float64, a smaller gamma, or scale the features");
+  require(cholesky(m),
+          "the metric is singular to working precision; use float64, a smaller gamma, or scale the features");
   // M = K K', so A = (K^-1 L')' (K^-1 L').
   AlignedVector<double> components(d * d, 0);
   for (std::size_t i = 0; i < d; ++i) {

@@ -37,9 +37,7 @@ struct Problem {
     sign.push_back(kind);
     target.push_back(static_cast<double>(d) * (kind > 0 ? 1.0 : 3.0));
   }
-  ItmlData<T> data() const {
-    return {{{points.data(), n, d}, {pairs.data(), sign.size(), 2}, {}}, sign, target, {}};
-  }
+  ItmlData<T> data() const { return {{{points.data(), n, d}, {pairs.data(), sign.size(), 2}, {}}, sign, target, {}}; }
 };
 
 struct Fit {

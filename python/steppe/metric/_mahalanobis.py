@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse
 from sklearn.base import TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 from threadpoolctl import ThreadpoolController
 
@@ -19,12 +21,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from steppe._pairs import Pairs
+    from steppe.metric._pairs import Pairs
 
 DENSE_FEATURES = 4000
 """Up to so many features the components are a matrix; beyond they stay in factors."""
 
 _LARGEST_MATRIX = 2**31  # bytes
+
+COMMON_CONSTRAINTS: dict[str, list[Any]] = {
+    **BaseSteppeEstimator._parameter_constraints,
+    "preprocessor": ["array-like", "sparse matrix", None],
+    "prior": [StrOptions({"identity", "covariance"}), "array-like"],
+    "n_constraints": [Interval(Integral, 2, None, closed="left"), None],
+}
 
 
 @cache
@@ -60,12 +69,13 @@ class FactoredComponents:
         return np.asarray(out)
 
     def __matmul__(self, X: Any) -> NDArray[Any]:
-        return (np.asarray(X).T @ self).T
+        out: NDArray[Any] = self.__rmatmul__(np.asarray(X).T).T
+        return out
 
     def toarray(self) -> NDArray[Any]:
         """The matrix itself; a ValueError where it would take more than 2 GiB."""
         refuse_if_large(self.shape[0], self.dtype.itemsize)
-        return np.eye(self.shape[0], dtype=self.dtype) @ self
+        return self.__rmatmul__(np.eye(self.shape[0], dtype=self.dtype))
 
     def __repr__(self) -> str:
         return f"FactoredComponents(shape={self.shape}, rank={len(self.basis)}, dtype={self.dtype})"
@@ -99,11 +109,11 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
 
     @components_.setter
     def components_(self, value: NDArray[Any]) -> None:
-        vars(self)["components_"] = value
+        self.__dict__["components_"] = value
 
     @components_.deleter
     def components_(self) -> None:
-        del vars(self)["components_"]
+        del self.__dict__["components_"]
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Map rows so that their Euclidean distances are the learned ones.
@@ -200,9 +210,10 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
     def _lengths(self, differences: NDArray[Any]) -> NDArray[Any]:
         if "basis_" not in vars(self):
             mapped = differences @ self.components_.T
-            return np.sqrt(np.einsum("ij,ij->i", mapped, mapped))
+            return np.asarray(np.sqrt(np.einsum("ij,ij->i", mapped, mapped)))
         inside = (differences @ self.basis_.T) ** 2 @ (self.eigenvalues_ - self.eigenvalues_.dtype.type(self.scale_))
-        return np.sqrt(np.maximum(self.scale_ * np.einsum("ij,ij->i", differences, differences) + inside, 0))
+        whole = np.einsum("ij,ij->i", differences, differences)
+        return np.asarray(np.sqrt(np.maximum(self.scale_ * whole + inside, 0)))
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> dict[str, Any]:
         if "components" in result:
@@ -216,11 +227,11 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
     def _bytes(self, pairs: Pairs) -> int:
         """About what a fit allocates."""
         n_points, d = pairs.points.shape
-        c, size = len(pairs.pairs), pairs.points.dtype.itemsize
+        c, size = len(pairs.pairs), int(pairs.points.dtype.itemsize)
         if d <= DENSE_FEATURES:
-            return size * (2 * c * d + d * d) + 8 * 3 * d * d
+            return int(size * (2 * c * d + d * d) + 8 * 3 * d * d)
         n = min(n_points, c)
-        return 8 * (4 * n * n + c * n) + size * (2 * n * n + n * d)
+        return int(8 * (4 * n * n + c * n) + size * (2 * n * n + n * d))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -249,7 +260,7 @@ def check_prior(prior: Any, pairs: Pairs) -> NDArray[np.float64] | None:
         raise ValueError(f"prior: has shape {matrix.shape}; give a symmetric matrix of shape ({d}, {d})")
     if np.linalg.eigvalsh(matrix)[0] <= 0:
         raise ValueError("prior: the matrix is not positive definite")
-    return matrix
+    return np.asarray(matrix)
 
 
 def _inverse_covariance(points: NDArray[Any]) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ def default_bounds(pairs: Pairs, plan: FitPlan) -> NDArray[np.float64]:
         first = rng.integers(0, n, _BOUND_PAIRS)
         chosen = np.stack([first, (first + rng.integers(1, n, _BOUND_PAIRS)) % n], axis=1)
     squared = _core.pair_squared_distances(pairs.points, chosen.astype(np.int64), plan.n_threads)
-    return np.maximum(np.percentile(squared[squared > 0], (5, 95)), _SMALLEST_BOUND)
+    return np.asarray(np.maximum(np.percentile(squared[squared > 0], (5, 95)), _SMALLEST_BOUND))
 
 
 def _signs(y: Any, n: int) -> NDArray[np.float64]:
