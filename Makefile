@@ -13,7 +13,10 @@ endif
 NATIVE := $(shell find cpp bindings cmake -type f) CMakeLists.txt pyproject.toml
 BUILD := build/python
 INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
-HAVE_DOCTEST := echo '\#include <doctest/doctest.h>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
+HAVE = echo '\#include <$(1)>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
+HAVE_BLAS := echo 'int main() {}' | $${CXX:-c++} -x c++ - -lopenblas -o /dev/null 2>/dev/null
+HAVE_DOCTEST := $(call HAVE,doctest/doctest.h) && $(HAVE_BLAS)
+HAVE_BENCHMARK := $(call HAVE,benchmark/benchmark.h) && $(HAVE_BLAS)
 
 .PHONY: demo test bench lint format wheel check-wheel test-oldest clean cpp-test sanitize python-test mpi-test debian
 
@@ -26,7 +29,7 @@ test: cpp-test sanitize python-test mpi-test
 
 # --- the environment ---
 
-.venv/tools: pyproject.toml
+.venv/tools:
 	@echo 'Making .venv: downloads at first, then a compilation of some minutes.'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	pip install --quiet --upgrade pip
@@ -38,19 +41,19 @@ test: cpp-test sanitize python-test mpi-test
 	$(INSTALL) -e '.[test,mpi,demo]'
 	touch $@
 
-# Debian's doctest, Google Benchmark and OpenBLAS for the C++ tests and benchmarks, where apt may be used.
+# Debian's doctest, Google Benchmark and OpenBLAS, and the rival queue of a benchmark, for the C++ tests and benchmarks, where apt may be used.
 debian:
-	@if ! $(HAVE_DOCTEST); then \
+	@if ! { $(HAVE_DOCTEST) && $(HAVE_BENCHMARK); }; then \
 	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	    run=""; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
 	    $$run apt-get update -qq; \
-	    $$run apt-get install -y -qq doctest-dev libbenchmark-dev libopenblas-dev || true; \
+	    $$run apt-get install -y -qq doctest-dev libbenchmark-dev libopenblas-dev libconcurrentqueue-dev || true; \
 	  fi; \
 	fi
-	@$(HAVE_DOCTEST) || { \
+	@{ $(HAVE_DOCTEST) && $(HAVE_BENCHMARK); } || { \
 	  echo '*******************************************************************************'; \
-	  echo '*** SKIPPED: the C++ tests and benchmarks. They need doctest and Google Benchmark:'; \
-	  echo '***          apt-get install doctest-dev libbenchmark-dev libopenblas-dev'; \
+	  echo '*** SKIPPED: C++ tests or benchmarks. They need doctest, Google Benchmark and OpenBLAS:'; \
+	  echo '***          apt-get install doctest-dev libbenchmark-dev libopenblas-dev libconcurrentqueue-dev'; \
 	  echo '*******************************************************************************'; }
 
 # --- style and static checks ---
@@ -121,8 +124,8 @@ check-wheel: wheel
 
 # --- benchmarks ---
 
-bench: .venv/installed debian
-	@if $(HAVE_DOCTEST); then set -ex; \
+bench: .venv/tools debian
+	@if $(HAVE_BENCHMARK); then set -ex; \
 	  cmake --workflow --preset bench; \
 	  for program in build/bench/*_bench; do $$program; done; \
 	fi

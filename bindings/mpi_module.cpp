@@ -17,7 +17,8 @@ PYBIND11_MODULE(_mpi, module) {
         options.timeout_seconds = timeout;
         return steppe::make_mpi_link(communicator, options);
       },
-      py::arg("communicator"), py::arg("timeout") = 60.0, py::call_guard<py::gil_scoped_release>(),
+      py::arg("communicator"), py::arg("timeout") = steppe::MpiLinkOptions{}.timeout_seconds,
+      py::call_guard<py::gil_scoped_release>(),
       "A Link over a duplicate of the communicator whose handle is given (`comm.handle`). Collective over it.");
   module.def("library_version", &steppe::mpi_library_version, "What the MPI library says of itself.");
   module.def("loaded_libraries", &steppe::loaded_mpi_libraries, "Paths of the MPI libraries in this process.");

@@ -56,7 +56,7 @@ void check_labels(std::span<const std::int32_t> labels, std::size_t n_rows, std:
 }
 
 struct Start {
-  py::object weights, intercept, dual, log_normaliser;
+  py::object weights, intercept, dual;
 };
 
 template <class T, class View>
@@ -65,14 +65,12 @@ std::unique_ptr<FitSession> make_session(const MultinomialLogisticParams& params
                                          const Start& start, Link& link) {
   const std::size_t n = rows.rows(), k = params.n_classes;
   check_labels(vector_view<std::int32_t>(labels), n, params.n_classes);
-  const MultinomialLogisticData<T, View> data{
-      rows,
-      vector_view<std::int32_t>(labels),
-      optional_values<T>(weights, n, "sample_weight"),
-      optional_values<T>(start.weights, rows.cols() * k, "start_weights"),
-      optional_values<T>(start.intercept, k, "start_intercept"),
-      optional_values<T>(start.dual, n * k, "start_dual"),
-      optional_values<T>(start.log_normaliser, n, "start_log_normaliser")};
+  const MultinomialLogisticData<T, View> data{rows,
+                                              vector_view<std::int32_t>(labels),
+                                              optional_values<T>(weights, n, "sample_weight"),
+                                              optional_values<T>(start.weights, rows.cols() * k, "start_weights"),
+                                              optional_values<T>(start.intercept, k, "start_intercept"),
+                                              optional_values<T>(start.dual, n * k, "start_dual")};
   const py::gil_scoped_release released;
   return make_multinomial_logistic_session(params, data, link);
 }
@@ -80,12 +78,23 @@ std::unique_ptr<FitSession> make_session(const MultinomialLogisticParams& params
 std::unique_ptr<FitSession> multinomial_logistic_session(
     const py::object& X, const NdArray<std::int32_t>& labels, const py::object& weights, Link& link, double alpha,
     const std::string& solver, bool fit_intercept, double damping, std::uint32_t n_classes, const std::string& schedule,
-    std::uint32_t n_threads, std::uint32_t n_shards, std::uint64_t seed, double total_weight, bool keep_dual,
-    py::object start_weights, py::object start_intercept, py::object start_dual, py::object start_log_normaliser) {
-  const MultinomialLogisticParams params{alpha,    solver,    fit_intercept, damping, n_classes,
-                                         schedule, n_threads, n_shards,      seed,    total_weight, keep_dual};
-  const Start start{std::move(start_weights), std::move(start_intercept), std::move(start_dual),
-                    std::move(start_log_normaliser)};
+    std::uint32_t n_threads, std::uint32_t n_shards, std::uint64_t seed, double total_weight, double prior_weight,
+    std::uint32_t n_sweeps, bool keep_dual, py::object start_weights, py::object start_intercept,
+    py::object start_dual) {
+  const MultinomialLogisticParams params{.alpha = alpha,
+                                         .solver = solver,
+                                         .fit_intercept = fit_intercept,
+                                         .damping = damping,
+                                         .n_classes = n_classes,
+                                         .schedule = schedule,
+                                         .n_threads = n_threads,
+                                         .n_shards = n_shards,
+                                         .n_sweeps = n_sweeps,
+                                         .seed = seed,
+                                         .total_weight = total_weight,
+                                         .prior_weight = prior_weight,
+                                         .keep_dual = keep_dual};
+  const Start start{std::move(start_weights), std::move(start_intercept), std::move(start_dual)};
   Rows rows(X);
   auto session = rows.visit([&]<class View>(View view) {
     using T = std::remove_cvref_t<decltype(view.row(0))>;
@@ -96,9 +105,8 @@ std::unique_ptr<FitSession> multinomial_logistic_session(
       return make_session<Value>(params, view, labels, weights, start, link);
     }
   });
-  return std::make_unique<KeepingSession>(
-      std::move(session), std::move(rows),
-      py::make_tuple(labels, weights, start.weights, start.intercept, start.dual, start.log_normaliser));
+  return std::make_unique<KeepingSession>(std::move(session), std::move(rows),
+                                          py::make_tuple(labels, weights, start.weights, start.intercept, start.dual));
 }
 
 // f(rows as RowsView<T>, the classifier) for X and a model of its dtype. `columns` holds the numbers of dense columns.
@@ -122,33 +130,35 @@ auto with_model(const Rows& rows, const py::object& weights, const py::object& i
 }
 
 py::object linear_scores(const py::object& X, const py::object& weights, const py::object& intercept,
-                        std::uint32_t n_threads) {
-  return with_model(Rows(X), weights, intercept, [&]<class T>(kernels::RowsView<T> x, LinearClassifier<T> model) -> py::object {
-    py::array_t<T> scores({x.rows(), model.n_classes()});
-    const std::span<T> out(scores.mutable_data(), x.rows() * model.n_classes());
-    {
-      const py::gil_scoped_release released;
-      Team team(n_threads);
-      class_scores(x, model, out, team);
-    }
-    return scores;
-  });
+                         std::uint32_t n_threads) {
+  return with_model(Rows(X), weights, intercept,
+                    [&]<class T>(kernels::RowsView<T> x, LinearClassifier<T> model) -> py::object {
+                      py::array_t<T> scores({x.rows(), model.n_classes()});
+                      const std::span<T> out(scores.mutable_data(), x.rows() * model.n_classes());
+                      {
+                        const py::gil_scoped_release released;
+                        Team team(n_threads);
+                        class_scores(x, model, out, team);
+                      }
+                      return scores;
+                    });
 }
 
 py::object linear_topk(const py::object& X, const py::object& weights, const py::object& intercept, std::size_t k,
-                      std::uint32_t n_threads) {
-  return with_model(Rows(X), weights, intercept, [&]<class T>(kernels::RowsView<T> x, LinearClassifier<T> model) -> py::object {
-    py::array_t<std::int32_t> labels({x.rows(), k});
-    py::array_t<T> scores({x.rows(), k});
-    const std::span<std::int32_t> out(labels.mutable_data(), x.rows() * k);
-    const std::span<T> best(scores.mutable_data(), x.rows() * k);
-    {
-      const py::gil_scoped_release released;
-      Team team(n_threads);
-      best_classes(x, model, k, out, best, team);
-    }
-    return py::make_tuple(labels, scores);
-  });
+                       std::uint32_t n_threads) {
+  return with_model(Rows(X), weights, intercept,
+                    [&]<class T>(kernels::RowsView<T> x, LinearClassifier<T> model) -> py::object {
+                      py::array_t<std::int32_t> labels({x.rows(), k});
+                      py::array_t<T> scores({x.rows(), k});
+                      const std::span<std::int32_t> out(labels.mutable_data(), x.rows() * k);
+                      const std::span<T> best(scores.mutable_data(), x.rows() * k);
+                      {
+                        const py::gil_scoped_release released;
+                        Team team(n_threads);
+                        best_classes(x, model, k, out, best, team);
+                      }
+                      return py::make_tuple(labels, scores);
+                    });
 }
 
 }  // namespace
@@ -158,12 +168,13 @@ void register_linear_model(py::module_& module) {
              py::arg("weights"), py::kw_only(), py::arg("link"), py::arg("alpha"), py::arg("solver"),
              py::arg("fit_intercept"), py::arg("damping"), py::arg("n_classes"), py::arg("schedule"),
              py::arg("n_threads"), py::arg("n_shards") = 0, py::arg("seed"), py::arg("total_weight"),
-             py::arg("keep_dual") = false, py::arg("start_weights") = py::none(),
-             py::arg("start_intercept") = py::none(), py::arg("start_dual") = py::none(),
-             py::arg("start_log_normaliser") = py::none(), py::keep_alive<0, 4>(),
+             py::arg("prior_weight") = 0.0, py::arg("n_sweeps") = 1, py::arg("keep_dual") = false,
+             py::arg("start_weights") = py::none(), py::arg("start_intercept") = py::none(),
+             py::arg("start_dual") = py::none(), py::keep_alive<0, 4>(),
              "Collective. A fit of multinomial logistic regression; weights are feature-major.");
   module.def("linear_scores", &linear_scores, py::arg("X"), py::arg("weights"), py::arg("intercept"),
-             py::arg("n_threads"), "Scores (n, n_classes) of rows under feature-major weights (n_features, n_classes).");
+             py::arg("n_threads"),
+             "Scores (n, n_classes) of rows under feature-major weights (n_features, n_classes).");
   module.def("linear_topk", &linear_topk, py::arg("X"), py::arg("weights"), py::arg("intercept"), py::arg("k"),
              py::arg("n_threads"), "The k best classes of each row and their scores, best first, each (n, k).");
 }

@@ -63,7 +63,8 @@ std::unique_ptr<FitSession> make_session(const py::dict& params, const Rows& rat
 std::unique_ptr<FitSession> session(const py::dict& params, const py::object& ratings, const py::object& start,
                                     Link& link) {
   const Rows rows(ratings);
-  return rows.single() ? make_session<float>(params, rows, start, link) : make_session<double>(params, rows, start, link);
+  return rows.single() ? make_session<float>(params, rows, start, link)
+                       : make_session<double>(params, rows, start, link);
 }
 
 template <class T>

@@ -8,9 +8,9 @@ without ever forming the matrix of all scores.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from steppe.linear_model import MultinomialLogisticRegression
 
 from steppe.datasets import make_text_classification
+from steppe.linear_model import MultinomialLogisticRegression
 
 X, y = make_text_classification(5000, 10_000, 60, 100, random_state=0)[:2]
 train, test = slice(0, 4000), slice(4000, None)

@@ -7,9 +7,9 @@ freely between workers. All reach the same objective; they differ in how long th
 """
 
 import matplotlib.pyplot as plt
-from steppe.recommend import MatrixFactorization
 
 from steppe.datasets import make_ratings
+from steppe.recommend import MatrixFactorization
 
 X = make_ratings(4000, 1500, 400_000, 16, random_state=0)[0]
 

@@ -96,6 +96,11 @@ def test_libraries_neither_print_nor_exit():
     assert strays == []
 
 
+def test_files_of_cpp_tests_are_named_so_that_ctest_runs_them():
+    tests = [path for path in NATIVE if "TEST_CASE" in path.read_text() and path.suffix == ".cpp"]
+    assert [name_of(path) for path in tests if not path.name.startswith("test_")] == []
+
+
 def test_nothing_is_left_for_later():
     marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     here = Path(__file__).resolve()

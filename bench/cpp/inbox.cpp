@@ -1,4 +1,5 @@
 #include <benchmark/benchmark.h>
+#include <sched.h>
 
 #include <array>
 #include <atomic>
@@ -28,11 +29,12 @@
 // chooses, which is what a nomad worker does between two visits. Goal: the inbox makes twice the hops a second of
 // moodycamel's ConcurrentQueue in its best use (a queue per worker, a producer token for each pair, a consumer token).
 //
-// Every variant waits alike: it polls, then yields. The ones that sleep say so; they are a pair of their own.
+// Every variant waits alike: it polls, then yields. The ones that sleep say so; they are a pair of their own. Workers
+// are tied to cores, in turn: two workers on one core measure how fast the kernel switches between them.
 namespace {
 
 constexpr std::uint32_t kTokensPerWorker = 64;
-constexpr std::uint32_t kHops = 20000;  // of each token in one iteration
+constexpr std::uint32_t kHops = 2000;  // of each token in one iteration
 constexpr int kPollsBeforeYield = 100;
 
 struct alignas(64) Token {
@@ -177,6 +179,26 @@ class PairQueues {
 
 // --- the circulation ---
 
+const cpu_set_t& allowed_cores() {
+  static const cpu_set_t allowed = [] {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    sched_getaffinity(0, sizeof cores, &cores);
+    return cores;
+  }();
+  return allowed;
+}
+
+void tie_to_core(std::uint32_t worker) {
+  const int wanted = static_cast<int>(worker) % CPU_COUNT(&allowed_cores());
+  int core = -1;
+  for (int seen = -1; seen < wanted;) seen += CPU_ISSET(++core, &allowed_cores()) ? 1 : 0;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(core, &one);
+  sched_setaffinity(0, sizeof one, &one);
+}
+
 template <class Queues>
 class Circulation {
  public:
@@ -225,6 +247,8 @@ void circulate(benchmark::State& state) {
   const auto n_workers = static_cast<std::uint32_t>(state.range(0));
   Circulation<Queues> circulation(n_workers);
   steppe::Team team(n_workers);
+  allowed_cores();
+  if (n_workers > 1) team.run(tie_to_core);
   for (auto _ : state) {
     circulation.start();
     team.run([&](std::uint32_t worker) { circulation.work(worker); });

@@ -87,16 +87,18 @@ def multinomial_logistic_session(
     n_shards: int = 0,
     seed: int,
     total_weight: float,
+    prior_weight: float = 0.0,
+    n_sweeps: int = 1,
     keep_dual: bool = False,
     start_weights: NDArray[Any] | None = None,
     start_intercept: NDArray[Any] | None = None,
     start_dual: NDArray[Any] | None = None,
-    start_log_normaliser: NDArray[Any] | None = None,
 ) -> FitSession: ...
 def linear_scores(X: Any, weights: NDArray[Any], intercept: NDArray[Any], n_threads: int) -> NDArray[Any]: ...
 def linear_topk(
     X: Any, weights: NDArray[Any], intercept: NDArray[Any], k: int, n_threads: int
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+<<<<<<< HEAD
 def itml_session(
     points: NDArray[Any],
     pairs: NDArray[Any],
@@ -126,3 +128,17 @@ def gmml_session(
 ) -> FitSession: ...
 def pair_squared_distances(points: NDArray[Any], pairs: NDArray[Any], n_threads: int = 1) -> NDArray[Any]: ...
 def itml_form(n_points: int, n_pairs: int, n_features: int) -> str: ...
+=======
+def matrix_factorization_session(
+    params: dict[str, Any], ratings: Any, start: dict[str, Any] | None, link: Link
+) -> FitSession: ...
+def top_items(
+    users: NDArray[Any], items: NDArray[Any], offset: NDArray[Any], n: int, excluded: Any, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def pair_products(
+    users: NDArray[Any], items: NDArray[Any], u: NDArray[Any], i: NDArray[Any], n_threads: int
+) -> NDArray[Any]: ...
+def fold_in(
+    params: dict[str, Any], ratings: Any, items: NDArray[Any], item_bias: NDArray[Any], mean: float
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+>>>>>>> main

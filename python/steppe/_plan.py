@@ -48,18 +48,27 @@ class FitPlan:
     def link(self) -> _core.Link:
         return self.cluster.link
 
-    def check_memory(self, n_bytes: int) -> None:
+    def check_memory(self, n_bytes: int, n_model_bytes: int = 0) -> None:
         """Collective. State the bytes that this rank will allocate, and refuse what cannot fit.
+
+        `n_model_bytes` are those of the parameters that end whole on every rank.
 
         Raises
         ------
         MemoryError
             On the rank where it does not fit (a ClusterError on the others).
+        ValueError
+            If the parameters are larger than the cluster's gather_limit.
         """
         available = available_memory()
         if self.verbose:
             print(f"memory: about {_readable(n_bytes)} for this fit, {_readable(available)} available")
         with self.cluster.agree():
+            if self.cluster.size > 1 and n_model_bytes > self.cluster.gather_limit:
+                raise ValueError(
+                    f"cluster: this model takes {_readable(n_model_bytes)} and would end whole on every rank, beyond "
+                    f"gather_limit={self.cluster.gather_limit}; raise gather_limit, or use float32 or a smaller model"
+                )
             if n_bytes > available:
                 raise MemoryError(
                     f"this fit needs about {_readable(n_bytes)} and {_readable(available)} are available: "

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array
 
-from steppe._validation import check_csr
+from steppe._validation import check_csr, with_remedy
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -56,7 +56,9 @@ class IdTable:
         try:
             found = np.searchsorted(self.ids, wanted, sorter=self._order)
         except TypeError as error:
-            raise ValueError(f"{self._what}: ids of type {wanted.dtype} cannot be compared with those of fit") from error
+            raise ValueError(
+                f"{self._what}: ids of type {wanted.dtype} cannot be compared with those of fit"
+            ) from error
         places = self._order[np.minimum(found, len(self) - 1)].astype(np.int64)
         return places, np.asarray(self.ids[places] == wanted, dtype=bool)
 
@@ -72,13 +74,13 @@ class IdTable:
         if not known.all():
             strange = np.asarray(ids)[~known]
             raise ValueError(
-                f"{self._what}: {len(strange)} ids were not in fit, such as {strange[:5].tolist()}; drop them, or for new "
-                "users call fold_in"
+                f"{self._what}: {len(strange)} ids were not in fit, such as {strange[:5].tolist()}; drop them, or for "
+                "new users call fold_in"
             )
         return places
 
     def extended(self, ids: NDArray[Any]) -> IdTable:
-        """This table with the unknown ones among the distinct `ids` behind it."""
+        """A table of these ids, with the unknown ones among the distinct `ids` behind them."""
         _, known = self.look_up(ids)
         return self if known.all() else IdTable(np.concatenate([self.ids, ids[~known]]), self._what)
 
@@ -116,7 +118,9 @@ def read_table(X: Any) -> RatingTable:
     users, items = (_ids(X[chosen[column]], column) for column in ("user", "item"))
     if "value" not in chosen:
         return RatingTable(users, items, np.ones(len(users)))
-    values = check_array(np.asarray(X[chosen["value"]]), ensure_2d=False, dtype=[np.float64, np.float32], input_name="X")
+    values = check_array(
+        np.asarray(X[chosen["value"]]), ensure_2d=False, dtype=[np.float64, np.float32], input_name="X"
+    )
     return RatingTable(users, items, values)
 
 
@@ -136,7 +140,9 @@ def distinct(ids: NDArray[Any], name: str) -> NDArray[Any]:
     try:
         return np.unique(ids)
     except TypeError as error:
-        raise ValueError(f"X: the {name} ids are of types that cannot be ordered; make them all numbers or all strings") from error
+        raise ValueError(
+            f"X: the {name} ids are of types that cannot be ordered; make them all numbers or all strings"
+        ) from error
 
 
 def to_csr(table: RatingTable, users: IdTable, items: IdTable) -> scipy.sparse.csr_array:
@@ -148,7 +154,9 @@ def to_csr(table: RatingTable, users: IdTable, items: IdTable) -> scipy.sparse.c
         If a pair is rated twice, or an id is unknown.
     """
     shape = (len(users), len(items))
-    return from_coo(scipy.sparse.coo_array((table.values, (users.places(table.users), items.places(table.items))), shape))
+    return from_coo(
+        scipy.sparse.coo_array((table.values, (users.places(table.users), items.places(table.items))), shape)
+    )
 
 
 def from_coo(X: Any) -> scipy.sparse.csr_array:
@@ -156,8 +164,8 @@ def from_coo(X: Any) -> scipy.sparse.csr_array:
     csr = scipy.sparse.csr_array(X)
     if csr.nnz < X.nnz:
         raise ValueError(
-            f"X: {X.nnz - csr.nnz} (user, item) pairs are rated more than once; keep one rating of each, such as the last "
-            "(drop_duplicates) or their mean"
+            f"X: {X.nnz - csr.nnz} (user, item) pairs are rated more than once; keep one rating of each, such as the "
+            "last (drop_duplicates) or their mean"
         )
     return csr
 
@@ -169,14 +177,17 @@ def check_matrix(X: Any, *, min_users: int = 1) -> Any:
     """
     if scipy.sparse.issparse(X) and X.format == "coo":
         X = from_coo(X)
-    checked = check_array(
-        X,
-        accept_sparse="csr",
-        accept_large_sparse=True,
-        dtype=[np.float64, np.float32],
-        ensure_min_samples=min_users,
-        input_name="X",
-    )
+    try:
+        checked = check_array(
+            X,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=min_users,
+            input_name="X",
+        )
+    except ValueError as error:
+        raise with_remedy(error, None, X, None) from None
     if not scipy.sparse.issparse(checked):
         return dense_to_csr(checked)
     if not checked.has_sorted_indices:
@@ -213,6 +224,6 @@ def check_users_apart(ids: NDArray[Any], cluster: Cluster) -> None:
     values, counts = np.unique(together, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as {values[counts > 1][:5].tolist()}; "
-            "give all ratings of a user to one rank"
+            f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as "
+            f"{values[counts > 1][:5].tolist()}; give all ratings of a user to one rank"
         )

@@ -124,7 +124,7 @@ def check_rows(estimator: Any, X: Any) -> Rows:
     try:
         X = validate_data(estimator, X, reset=False, **_how(1))
     except ValueError as error:
-        raise _with_remedy(error, estimator, X, None) from None
+        raise with_remedy(error, estimator, X, None) from None
     return check_csr(X) if scipy.sparse.issparse(X) else X
 
 
@@ -215,11 +215,11 @@ def _check_rows_and_targets(
     try:
         checked, target = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **_how(min_rows))
     except ValueError as error:
-        raise _with_remedy(error, estimator, X, y) from None
+        raise with_remedy(error, estimator, X, y) from None
     return (check_csr(checked) if scipy.sparse.issparse(checked) else checked), target
 
 
-def _with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueError:
+def with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueError:
     message = str(error)
     remedy = next((text for sign, text in _REMEDIES.items() if sign in message), "")
     shape: tuple[int, ...] = getattr(X, "shape", ())

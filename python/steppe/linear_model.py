@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from steppe import _core
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from steppe.parallel import Cluster
 
 __all__ = ["MultinomialLogisticRegression"]
+
+_SWEEPS_OF_A_BATCH = 3
 
 
 class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # type: ignore[misc]
@@ -196,7 +198,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         """
         plan = self._plan()
         data = check_classification(self, plan, X, y, sample_weight, class_weight=self.class_weight)
-        plan.check_memory(self._bytes(data))
+        plan.check_memory(self._bytes(data), self._coef_bytes(data))
         session = self._session(plan, data, **self._start(data))
         self.classes_ = data.classes
         self.weight_seen_ = data.total_weight
@@ -206,10 +208,10 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """One iteration over a batch of rows, on top of all batches before. Collective on a cluster.
+        """One iteration, of three sweeps, over a batch of rows, on top of all batches before. Collective on a cluster.
 
-        The earlier batches keep the dual variables that they ended with, so one pass over a stream of batches comes
-        close to one iteration over all rows; a row that is passed twice counts twice. ``solver`` is "ds_mlr" here.
+        The earlier batches keep the dual variables that they ended with, so one pass over a stream of batches is worth
+        some iterations over all rows; a row that is passed twice counts twice. ``solver`` is "ds_mlr" here.
 
         Parameters
         ----------
@@ -234,21 +236,23 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         data = check_classification(
             self, plan, X, y, sample_weight, class_weight=self.class_weight, classes=known, reset=first
         )
-        plan.check_memory(self._bytes(data))
+        plan.check_memory(self._bytes(data), self._coef_bytes(data))
         before = 0.0 if first else self.weight_seen_
         total = before + data.total_weight
         start = {}
         if before > 0:
             # W is a sum over rows of weights relative to the total, which has grown.
             start = self._weights_to_start_from(data, scale=before / total)
-        session = self._session(plan, data, solver="ds_mlr", total_weight=total, **start)
+        session = self._session(
+            plan, data, solver="ds_mlr", total_weight=total, prior_weight=before, n_sweeps=_SWEEPS_OF_A_BATCH, **start
+        )
         self.classes_ = data.classes
         self._run(plan, session, problem={}, rounds=1)
         self.weight_seen_ = total
         return self
 
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Scores of the classes.
+        r"""Scores of the classes.
 
         Parameters
         ----------
@@ -257,7 +261,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         Returns
         -------
         ndarray of shape (n, K), or (n,) for two classes
-            :math:`w_k \\cdot x_i + c_k`; for two classes the second's score less the first's.
+            :math:`w_k \cdot x_i + c_k`; for two classes the second's score less the first's.
         """
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
@@ -302,9 +306,8 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         """
         return np.asarray(log_softmax(self._scores(X), axis=1))
 
-    @validate_params({"k": [Interval(Integral, 1, None, closed="left")]}, prefer_skip_nested_validation=True)
     def predict_topk(self, X: Any, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The `k` most probable classes of each row; never holds n x K scores.
+        r"""The `k` most probable classes of each row; never holds n x K scores.
 
         Parameters
         ----------
@@ -317,16 +320,16 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         labels : ndarray of shape (n, k)
             Most probable first; among equals the first of `classes_`.
         scores : ndarray of shape (n, k)
-            Their :math:`w_k \\cdot x_i + c_k`.
+            Their :math:`w_k \cdot x_i + c_k`.
 
         Raises
         ------
         ValueError
-            If there are fewer than `k` classes.
+            If `k` is not between 1 and the number of classes.
         """
         check_is_fitted(self)
-        if k > len(self.classes_):
-            raise ValueError(f"k: got {k}, but the model has {len(self.classes_)} classes; give at most that many")
+        if not isinstance(k, Integral) or not 1 <= k <= len(self.classes_):
+            raise ValueError(f"k: got {k!r}; give an integer from 1 to the number of classes, {len(self.classes_)}")
         codes, scores = _core.linear_topk(*self._for_scores(X), k, resolve_n_jobs(self.n_jobs))
         return self.classes_[codes], scores
 
@@ -334,7 +337,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         check_is_fitted(self)
         rows, weights, intercept = self._for_scores(X)
         if isinstance(rows, np.ndarray):
-            return rows @ weights + intercept
+            return np.asarray(rows @ weights + intercept)
         return _core.linear_scores(rows, weights, intercept, resolve_n_jobs(self.n_jobs))
 
     def _for_scores(self, X: Any) -> tuple[Any, NDArray[Any], NDArray[Any]]:
@@ -372,11 +375,10 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         if self.solver == "softmax":
             return self._weights_to_start_from(data)
         dual = getattr(self, "_dual", None)
-        if dual is None or dual["dual"].shape != (data.X.shape[0], len(data.classes)):
+        if dual is None or dual.shape != (data.X.shape[0], len(data.classes)):
             return {}
         return {
-            "start_dual": dual["dual"].astype(data.X.dtype, copy=False),
-            "start_log_normaliser": dual["log_normaliser"].astype(data.X.dtype, copy=False),
+            "start_dual": dual.astype(data.X.dtype, copy=False),
             "start_intercept": self.intercept_.astype(data.X.dtype, copy=False),
         }
 
@@ -387,16 +389,19 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
             "start_intercept": np.ascontiguousarray(self.intercept_, dtype=data.X.dtype),
         }
 
+    def _coef_bytes(self, data: Examples) -> int:
+        return len(data.classes) * int(data.X.shape[1]) * int(data.X.dtype.itemsize)
+
     def _bytes(self, data: Examples) -> int:
-        weights = len(data.classes) * data.X.shape[1] * data.X.dtype.itemsize
+        itemsize = int(data.X.dtype.itemsize)
+        weights = self._coef_bytes(data)
         if self.solver == "softmax":
             return 17 * weights
-        return 2 * weights + len(data.classes) * data.X.shape[0] * data.X.dtype.itemsize
+        return 2 * weights + len(data.classes) * int(data.X.shape[0]) * itemsize
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
-        kept = {name: result[name] for name in ("dual", "log_normaliser") if name in result}
         return {
             "coef_": result["weights"].T,
             "intercept_": result["intercept"],
-            **({"_dual": kept} if kept else {}),
+            **({"_dual": result["dual"]} if "dual" in result else {}),
         }

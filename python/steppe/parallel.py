@@ -43,7 +43,8 @@ class Cluster:
     comm : mpi4py communicator or None, default=None
         None is one process. The communicator must outlive the cluster.
     gather_limit : int, default=2**30
-        A model up to that many bytes ends whole on every rank, so that predicting is local.
+        Bytes that a model may take on every rank. It ends whole on each, so that predicting is local; a fit of a larger
+        one is refused before it starts.
     timeout : float, default=300
         Seconds for which ranks wait for one that stays silent before they name it and give up. Ranks may
         arrive at `fit` that far apart.

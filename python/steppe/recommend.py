@@ -49,9 +49,9 @@ class MatrixFactorization(BaseSteppeEstimator):
         1/2 sum e_uj^2 + 1/2 sum_u l_u (|w_u|^2 + b_u^2) + 1/2 sum_j l_j (|h_j|^2 + b_j^2),
         e_uj = mean + b_u + b_j + w_u . h_j - r_uj,
 
-    where l_u = reg times the number of ratings of u (``reg_weighting="count"``) or l_u = reg for every user with ratings
-    ("plain"), and l_j likewise. Without biases all b are 0. mean is the mean rating, or 0 for ``nonnegative=True`` with
-    ``biases=False``. Users and items without ratings keep factors and biases of 0.
+    where l_u = reg times the number of ratings of u (``reg_weighting="count"``) or l_u = reg for each user with
+    ratings ("plain"), and l_j likewise. Without biases all b are 0. mean is the mean rating, or 0 for
+    ``nonnegative=True`` with ``biases=False``. Users and items without ratings keep factors and biases of 0.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class MatrixFactorization(BaseSteppeEstimator):
         Largest step of "sgd", in units of 1 / (standard deviation of the ratings); it falls to a twentieth in six
         iterations. None is 0.3. The step is implicit in its own error, so that larger ones do not diverge.
     schedule, max_iter, tol, n_jobs, cluster, device, random_state, warm_start, checkpoint, callbacks, verbose
-        See :class:`steppe._base.BaseSteppeEstimator`. By default 20 iterations are run without looking at the objective.
+        See :class:`steppe._base.BaseSteppeEstimator`. By default all of 20 iterations are run.
         "auto" is "bsp" with more than one worker. On a cluster each rank passes its own users, all of their ratings;
         items are unified by number or id.
 
@@ -96,8 +96,8 @@ class MatrixFactorization(BaseSteppeEstimator):
     Notes
     -----
     X is a sparse matrix of users x items, whose stored entries are the ratings (explicit zeros too); an ndarray, all of
-    whose entries are ratings; or a DataFrame with the columns user, item and value by name ("user_id", "rating", ... are
-    understood) or else in that order, with ids of any one type each. A pair that is rated twice is refused.
+    whose entries are ratings; or a DataFrame with the columns user, item and value by name ("user_id", "rating", ...
+    are understood) or else in that order, with ids of any one type each. A pair that is rated twice is refused.
 
     The "sgd" visits follow NOMAD [1]_, "bsp" is DSGD [2]_.
 
@@ -211,7 +211,7 @@ class MatrixFactorization(BaseSteppeEstimator):
         Parameters
         ----------
         X : as in fit
-            Rows of a matrix are the users of fit, in their order; further rows are new users, further columns new items.
+            Rows of a matrix are the users of fit, in their order; further rows are new users, columns new items.
             Unknown ids of a DataFrame are new users and items. What is new starts at 0.
         y : ignored
 
@@ -227,7 +227,9 @@ class MatrixFactorization(BaseSteppeEstimator):
         plan = self._plan()
         with plan.cluster.agree():
             if self.solver != "sgd":
-                raise ValueError("solver: partial_fit needs solver='sgd'; with 'als' call fit again, or fold_in for new users")
+                raise ValueError(
+                    "solver: partial_fit needs solver='sgd'; with 'als' call fit again, or fold_in for new users"
+                )
         if not hasattr(self, "n_iter_"):
             ratings, users, items = self._check_ratings(plan, X)
             self._fit(plan, ratings, users, items, None, {"problem": {}, "rounds": 1})
@@ -248,13 +250,13 @@ class MatrixFactorization(BaseSteppeEstimator):
     ) -> None:
         width = ratings.dtype.itemsize
         factors = (len(users) + len(items)) * (self.n_factors + 16) * width
-        plan.check_memory((2 if self.solver == "als" else 1) * ratings.nnz * (4 + width) + 2 * factors)
+        stored = (2 if self.solver == "als" else 1) * ratings.nnz * (4 + width)
+        plan.check_memory(stored + 2 * factors, len(items) * (self.n_factors + 1) * width)
         session = _core.matrix_factorization_session(
             self._native_params(plan.n_threads, plan.schedule, plan.seed), native_rows(ratings), start, plan.link
         )
         self.n_features_in_ = len(items)
         self.users_, self.items_ = users.ids, items.ids
-        self._tables = None
         self._run(plan, session, **how)
 
     def _native_params(self, n_threads: int, schedule: str = "serial", seed: int = 0) -> dict[str, Any]:
@@ -287,11 +289,13 @@ class MatrixFactorization(BaseSteppeEstimator):
         shapes = cluster.gather((ratings.shape, ratings.dtype.str))
         with cluster.agree():
             if len({dtype for _, dtype in shapes}) > 1:
-                raise ValueError(f"X: the dtypes differ between ranks ({[dtype for _, dtype in shapes]}); pass the same")
+                raise ValueError(
+                    f"X: the dtypes differ between ranks ({[dtype for _, dtype in shapes]}); pass the same"
+                )
         n_items = max(shape[1] for shape, _ in shapes)
         first = sum(shape[0] for shape, _ in shapes[: cluster.rank])
-        users = IdTable(np.arange(first, first + ratings.shape[0]), "users")
-        return resized(ratings, ratings.shape[0], n_items), users, IdTable(np.arange(n_items), "items")
+        rows, columns = np.arange(first, first + ratings.shape[0]), np.arange(n_items)
+        return resized(ratings, ratings.shape[0], n_items), IdTable(rows, "users"), IdTable(columns, "items")
 
     def _check_more_ratings(self, plan: FitPlan, X: Any) -> tuple[Any, IdTable, IdTable]:
         """Collective. As _check_ratings, with what is known first and what is new behind it."""
@@ -308,7 +312,9 @@ class MatrixFactorization(BaseSteppeEstimator):
         with cluster.agree():
             ratings = check_matrix(X)
             if cluster.size > 1 and ratings.shape[0] > len(users):
-                raise ValueError("X: has more rows than this rank has users; on a cluster add users by their ids, in a DataFrame")
+                raise ValueError(
+                    "X: has more rows than this rank has users; on a cluster add users by their ids, in a DataFrame"
+                )
         n_items = max(cluster.gather(max(ratings.shape[1], len(items))))
         n_users = max(ratings.shape[0], len(users))
         users, items = _longer(users, n_users, "users"), _longer(items, n_items, "items")
@@ -319,8 +325,8 @@ class MatrixFactorization(BaseSteppeEstimator):
         if not same or self.item_factors_.shape[1] != self.n_factors:
             raise ValueError(
                 f"warm_start: the last fit had {len(self.users_)} users, {len(self.items_)} items and "
-                f"{self.item_factors_.shape[1]} factors, and these ratings or n_factors differ; set warm_start=False, or use "
-                "partial_fit to add users and items"
+                f"{self.item_factors_.shape[1]} factors, and these ratings or n_factors differ; set warm_start=False, "
+                "or use partial_fit to add users and items"
             )
         return self._extended_start(len(users), len(items), dtype)
 
@@ -392,7 +398,7 @@ class MatrixFactorization(BaseSteppeEstimator):
         products += self.user_bias_[users]
         products += self.item_bias_[items]
         products += self.mean_
-        return products  # type: ignore[no-any-return]
+        return products
 
     def recommend(self, users: ArrayLike, n: int = 10, *, exclude: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """The items with the highest predicted ratings for each user.
@@ -428,7 +434,12 @@ class MatrixFactorization(BaseSteppeEstimator):
         places = self._users.places(np.atleast_1d(np.asarray(users)))
         hidden = None if exclude is None else native_rows(self._excluded(exclude, places))
         best, scores = _core.top_items(
-            np.ascontiguousarray(self.user_factors_[places]), self.item_factors_, self.item_bias_, n, hidden, self._n_threads()
+            np.ascontiguousarray(self.user_factors_[places]),
+            self.item_factors_,
+            self.item_bias_,
+            n,
+            hidden,
+            self._n_threads(),
         )
         scores += (self.user_bias_[places] + self.item_factors_.dtype.type(self.mean_))[:, None]
         return self.items_[np.maximum(best, 0)], scores
@@ -444,8 +455,8 @@ class MatrixFactorization(BaseSteppeEstimator):
             rated = rated[places]
         elif rated.shape[0] != len(places):
             raise ValueError(
-                f"exclude: has {rated.shape[0]} rows; give one for each of the {len(self.users_)} users of fit, or for each "
-                f"of the {len(places)} users asked for"
+                f"exclude: has {rated.shape[0]} rows; give one for each of the {len(self.users_)} users of fit, or "
+                f"for each of the {len(places)} users asked for"
             )
         return rated.astype(self.item_factors_.dtype)
 
@@ -513,7 +524,11 @@ class MatrixFactorization(BaseSteppeEstimator):
             ratings = check_matrix(X)
         ratings = self._same_items(ratings).astype(self.item_factors_.dtype)
         factors, bias = _core.fold_in(
-            self._native_params(self._n_threads()), native_rows(ratings), self.item_factors_, self.item_bias_, self.mean_
+            self._native_params(self._n_threads()),
+            native_rows(ratings),
+            self.item_factors_,
+            self.item_bias_,
+            self.mean_,
         )
         return (factors, bias) if return_bias else factors
 
@@ -541,7 +556,9 @@ class MatrixFactorization(BaseSteppeEstimator):
         else:
             ratings = self._same_items(check_matrix(X))
             if ratings.shape[0] > len(self.users_):
-                raise ValueError(f"X: has {ratings.shape[0]} rows; the fit had {len(self.users_)} users: pass ratings of those")
+                raise ValueError(
+                    f"X: has {ratings.shape[0]} rows; the fit had {len(self.users_)} users: pass ratings of those"
+                )
         if ratings.nnz == 0:
             raise ValueError("X: holds no rating to score")
         users = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
@@ -551,8 +568,8 @@ class MatrixFactorization(BaseSteppeEstimator):
     def _same_items(self, ratings: Any) -> Any:
         if ratings.shape[1] > len(self.items_):
             raise ValueError(
-                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} features as "
-                "input: the items of fit"
+                f"X: has {ratings.shape[1]} columns, but {type(self).__name__} is expecting {len(self.items_)} "
+                "features as input: the items of fit"
             )
         return resized(ratings, ratings.shape[0], len(self.items_))
 
@@ -577,6 +594,8 @@ def _longer(table: IdTable, n: int, what: str) -> IdTable:
     if n == len(table):
         return table
     if table.ids.dtype.kind not in "iu":
-        raise ValueError(f"X: is a matrix of {n} {what}, but the fit had ids for {len(table)}: pass a DataFrame with ids")
+        raise ValueError(
+            f"X: is a matrix of {n} {what}, but the fit had ids for {len(table)}: pass a DataFrame with ids"
+        )
     first = int(table.ids[-1]) + 1 if len(table) else 0
     return IdTable(np.concatenate([table.ids, np.arange(first, first + n - len(table))]), what)

@@ -10,7 +10,7 @@
 namespace steppe {
 
 struct MpiLinkOptions {
-  double timeout_seconds = 60;
+  double timeout_seconds = 300;  // a rank may read its data while others already wait for it
   // Longest single MPI message; what is longer travels in pieces, since MPI-3 counts are 32-bit. All ranks must agree.
   std::size_t piece_bytes = std::size_t{1} << 30;
 };

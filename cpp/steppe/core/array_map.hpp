@@ -73,7 +73,8 @@ struct Array {
  private:
   template <class T>
   void check() const {
-    if (dtype != dtype_of<T>()) throw InvalidArgument("state: an array has another dtype than the fit it is loaded into");
+    if (dtype != dtype_of<T>())
+      throw InvalidArgument("state: an array has another dtype than the fit it is loaded into");
   }
 };
 

@@ -57,9 +57,7 @@ class CsrView {
   std::size_t nonzeros() const noexcept {
     return offsets_.empty() ? 0 : static_cast<std::size_t>(offsets_.back() - offsets_.front());
   }
-  std::size_t row_size(std::size_t i) const noexcept {
-    return static_cast<std::size_t>(offsets_[i + 1] - offsets_[i]);
-  }
+  std::size_t row_size(std::size_t i) const noexcept { return static_cast<std::size_t>(offsets_[i + 1] - offsets_[i]); }
   SparseRow<T> row(std::size_t i) const noexcept {
     const auto first = static_cast<std::size_t>(offsets_[i]);
     return {indices_.subspan(first, row_size(i)), values_.subspan(first, row_size(i))};

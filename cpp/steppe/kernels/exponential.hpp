@@ -6,8 +6,8 @@
 namespace steppe::kernels {
 
 // e^x by range reduction to |r| <= ln 2 / 2 and a polynomial, without calls or branches, so that a loop over it is
-// vectorised. 0 below kExpFloor and inf-free: arguments are clamped from above, too. Relative error 2 ulp (float), 4 ulp
-// (double).
+// vectorised. 0 below kExpFloor and inf-free: arguments are clamped from above, too. Relative error 2 ulp (float), 4
+// ulp (double).
 
 inline constexpr float kExpFloor = -87.0f;  // e^-87 is the last normal float
 inline constexpr float kExpCeiling = 88.0f;

@@ -21,10 +21,10 @@ struct RatedRows {
 // The least-squares problem of one row, x = (factors, bias): minimise 1/2 x' A x - b' x.
 template <class T>
 struct NormalEquations {
-  T* matrix;             // order x order, symmetric, both triangles
-  T* right;              // order
-  std::size_t order;     // a multiple of a cache line, at least stride, and k + 1 with biases
-  std::size_t bias_at;   // where the bias stands: k. Ignored without biases
+  T* matrix;            // order x order, symmetric, both triangles
+  T* right;             // order
+  std::size_t order;    // a multiple of a cache line, at least stride, and k + 1 with biases
+  std::size_t bias_at;  // where the bias stands: k. Ignored without biases
 };
 
 inline constexpr std::size_t kTileRows = 32;

@@ -39,8 +39,7 @@ template <class T, std::size_t Bytes>
 [[gnu::always_inline]] inline int solve(const NormalEquations<T>& equations, T reg, T* x, const SolverLimits& limits,
                                         T* scratch) {
   const std::size_t n = equations.order;
-  T *residual = scratch, *direction = residual + n, *image = direction + n, *inverse = image + n,
-    *scaled = inverse + n;
+  T *residual = scratch, *direction = residual + n, *image = direction + n, *inverse = image + n, *scaled = inverse + n;
   product<T, Bytes>(equations, reg, x, image);
   T size = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -157,7 +156,6 @@ template int conjugate_gradient(const NormalEquations<float>&, float, float*, co
 template int conjugate_gradient(const NormalEquations<double>&, double, double*, const SolverLimits&,
                                 std::span<double>);
 template void nonnegative_descent(const NormalEquations<float>&, float, std::size_t, float*, int, std::span<float>);
-template void nonnegative_descent(const NormalEquations<double>&, double, std::size_t, double*, int,
-                                  std::span<double>);
+template void nonnegative_descent(const NormalEquations<double>&, double, std::size_t, double*, int, std::span<double>);
 
 }  // namespace steppe::kernels

@@ -8,7 +8,7 @@
 
 namespace steppe::kernels {
 
-// Examples, sparse or dense, walked alike: a dense row names all columns.
+// Examples, sparse or dense, walked alike: a dense row names all columns. A view may take every n-th row only.
 template <class T>
 class RowsView {
  public:
@@ -20,20 +20,30 @@ class RowsView {
 
   std::size_t rows() const noexcept { return rows_; }
   std::size_t cols() const noexcept { return cols_; }
-  std::size_t nonzeros() const noexcept { return is_dense_ ? rows_ * cols_ : sparse_.nonzeros(); }
   SparseRow<T> row(std::size_t i) const noexcept {
-    return is_dense_ ? SparseRow<T>{columns_, dense_.row(i)} : sparse_.row(i);
+    const std::size_t at = first_ + i * step_;
+    return is_dense_ ? SparseRow<T>{columns_, dense_.row(at)} : sparse_.row(at);
   }
   RowsView rows_between(std::size_t first, std::size_t last) const noexcept {
-    if (!is_dense_) return RowsView(sparse_.rows_between(first, last));
-    return {MatrixView<const T>(dense_.data() + first * dense_.stride(), last - first, cols_, dense_.stride()), columns_};
+    RowsView view = *this;
+    view.first_ = first_ + first * step_;
+    view.rows_ = last - first;
+    return view;
+  }
+  // Rows first, first + step, first + 2 step, ...
+  RowsView every(std::size_t step, std::size_t first) const noexcept {
+    RowsView view = *this;
+    view.first_ = first_ + first * step_;
+    view.step_ = step_ * step;
+    view.rows_ = first < rows_ ? (rows_ - first - 1) / step + 1 : 0;
+    return view;
   }
 
  private:
   CsrView<T> sparse_;
   MatrixView<const T> dense_;
   std::span<const std::int32_t> columns_;
-  std::size_t rows_ = 0, cols_ = 0;
+  std::size_t rows_ = 0, cols_ = 0, first_ = 0, step_ = 1;
   bool is_dense_ = false;
 };
 

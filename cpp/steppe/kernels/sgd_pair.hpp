@@ -33,16 +33,16 @@ struct ItemRatings {
 // What is the same for all ratings of a visit.
 template <class T>
 struct SgdStep {
-  T step;           // largest step s, in units of 1 / |rating|
-  T reg;            // L2 weight in one rating's gradient, users; overridden by UserRows::reg
-  T item_reg;       // the same for the item
-  T mean;           // predicted where nothing is known
-  T bias_scale;     // c: biases move as if their feature were sqrt(c); 0 leaves them alone
+  T step;            // largest step s, in units of 1 / |rating|
+  T reg;             // L2 weight in one rating's gradient, users; overridden by UserRows::reg
+  T item_reg;        // the same for the item
+  T mean;            // predicted where nothing is known
+  T bias_scale;      // c: biases move as if their feature were sqrt(c); 0 leaves them alone
   bool nonnegative;  // factors are clipped at 0 after each step
 };
 
-// One pass of stochastic gradient descent over the ratings of one item, in their order (ALGORITHMS 5.0). For rating r of
-// user w, b_u by item h, b_j:
+// One pass of stochastic gradient descent over the ratings of one item, in their order. For rating r
+// of user w, b_u by item h, b_j:
 //
 //   e = mean + b_u + b_j + w.h - r,   s' = s / (1 + s (|w|^2 + |h|^2 + 2c))
 //   w <- (1 - s' reg) w - s' e h          h <- (1 - s' item_reg) h - s' e w

@@ -3,7 +3,8 @@
 #include "steppe/kernels/vector_width.hpp"
 
 // A rating must wait for the item row that the rating before it left behind: dot product, horizontal sum, step, update,
-// one after the other, about 45 cycles. For two ratings a, b of the item h at once the second error needs no second wait,
+// one after the other, about 45 cycles. For two ratings a, b of the item h at once the second error needs no second
+// wait,
 //
 //   b.h' = b.(keep h - t_a a) = keep (b.h) - t_a (a.b),
 //
@@ -220,18 +221,27 @@ SgdKernel<T> find_kernel(std::size_t stride) {
   const std::size_t n = stride * sizeof(T) / bytes;
   if (bytes == 64) {
     switch (n) {
-      case 1: return visit_v4<T, 1>;
-      case 2: return visit_v4<T, 2>;
-      case 3: return visit_v4<T, 3>;
-      case 4: return visit_v4<T, 4>;
-      case 8: return visit_v4<T, 8>;
-      default: return nullptr;
+      case 1:
+        return visit_v4<T, 1>;
+      case 2:
+        return visit_v4<T, 2>;
+      case 3:
+        return visit_v4<T, 3>;
+      case 4:
+        return visit_v4<T, 4>;
+      case 8:
+        return visit_v4<T, 8>;
+      default:
+        return nullptr;
     }
   }
   switch (n) {
-    case 2: return visit_v3<T, 2>;
-    case 4: return visit_v3<T, 4>;
-    default: return nullptr;
+    case 2:
+      return visit_v3<T, 2>;
+    case 4:
+      return visit_v3<T, 4>;
+    default:
+      return nullptr;
   }
 }
 

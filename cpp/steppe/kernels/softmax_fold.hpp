@@ -45,8 +45,8 @@ void fold_scores(const RowsView<double>& x, std::span<const std::int32_t> labels
 // weight_i (softmax(u_i) - e_{y_i}), and returns sum_i weight_i (log sum_k e^{u_ik} - u_{i,y_i}).
 double softmax_residual(const RowsView<float>& x, std::span<const std::int32_t> labels, std::span<const float> weight,
                         const ScoreBlock<float>& block, float* residual);
-double softmax_residual(const RowsView<double>& x, std::span<const std::int32_t> labels,
-                        std::span<const double> weight, const ScoreBlock<double>& block, double* residual);
+double softmax_residual(const RowsView<double>& x, std::span<const std::int32_t> labels, std::span<const double> weight,
+                        const ScoreBlock<double>& block, double* residual);
 
 // gradient[j] += sum_i x_ij residual[i] for the features first..last-1, from the columns of X (as rows of `columns`).
 void add_gradient(const RowsView<float>& columns, std::size_t first, std::size_t last, const float* residual,

@@ -6,11 +6,11 @@
 
 namespace steppe::kernels {
 
-inline constexpr std::size_t kScoreRows = 4;      // users scored together
-inline constexpr std::size_t kScoreItems = 512;   // items scored together
+inline constexpr std::size_t kScoreRows = 4;     // users scored together
+inline constexpr std::size_t kScoreItems = 512;  // items scored together
 
-// scores[u * kScoreItems + j] = offset[j] + sum_f rows[u][f] items[f * kScoreItems + j] for kScoreRows users and a block
-// of kScoreItems items, which stand in columns. All offsets are given.
+// scores[u * kScoreItems + j] = offset[j] + sum_f rows[u][f] items[f * kScoreItems + j] for kScoreRows users and a
+// block of kScoreItems items, which stand in columns. All offsets are given.
 template <class T>
 void score_block(const T* const* rows, std::size_t k, const T* items, const T* offset, T* scores);
 

@@ -9,8 +9,8 @@ namespace steppe {
 
 struct Progress {
   std::uint64_t updates = 0;
-  double loss = 0;        // running loss, from parameters that move: show it, never stop on it
-  bool stopped = false;   // a stop was asked for; the parameters are whole and usable, but not resumable
+  double loss = 0;       // running loss, from parameters that move: show it, never stop on it
+  bool stopped = false;  // a stop was asked for; the parameters are whole and usable, but not resumable
 };
 
 // One fit in progress, whatever the model, the solver and the schedule. Every method is collective over the ranks.

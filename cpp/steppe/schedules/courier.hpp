@@ -8,9 +8,9 @@
 
 namespace steppe {
 
-// What the calling thread does in a nomad run: carries packets between ranks, polls, and ends the run. Normal end, error
-// and stop take the same way out: the workers leave, the outbox is flushed, `end` goes to every rank, and frames are
-// taken until `end` came from every rank. Frames of a pair of ranks keep their order, so nothing can follow.
+// What the calling thread does in a nomad run: carries packets between ranks, polls, and ends the run. Normal end,
+// error and stop take the same way out: the workers leave, the outbox is flushed, `end` goes to every rank, and frames
+// are taken until `end` came from every rank. Frames of a pair of ranks keep their order, so nothing can follow.
 template <TokenProblem P>
 class Courier {
   using PacketType = typename Traffic<P>::PacketType;

@@ -27,8 +27,17 @@ class Engine {
   // The problem, the shards (at least one, possibly empty ones), the link and the team outlive the engine. nomad needs
   // one thread for each shard; serial one shard in all; hogwild one rank.
   Engine(P& problem, std::vector<Shard>& shards, Link& link, Team& team, EngineOptions options)
-      : state_{.problem = problem, .shards = shards, .link = link, .team = team, .options = options,
-               .first_shard_of = {}, .deal = {}, .pool = {}, .parked = {}, .globals = {}, .record = {},
+      : state_{.problem = problem,
+               .shards = shards,
+               .link = link,
+               .team = team,
+               .options = options,
+               .first_shard_of = {},
+               .deal = {},
+               .pool = {},
+               .parked = {},
+               .globals = {},
+               .record = {},
                .visit_order = std::vector<std::vector<std::uint32_t>>(shards.size())} {
     number_shards();
     check();
@@ -98,8 +107,9 @@ class Engine {
     invariant(schedule != Schedule::nomad || state_.n_local() == state_.team.size(),
               "nomad needs one thread for each shard");
     if (schedule != Schedule::hogwild) return;
-    require(state_.link.size() == 1,
-            "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
+    require(
+        state_.link.size() == 1,
+        "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
     require(VisitsShared<P>, "schedule='hogwild' is not offered by this model; use 'nomad' or 'bsp'");
   }
 

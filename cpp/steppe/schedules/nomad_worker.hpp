@@ -25,9 +25,7 @@ class NomadWorker {
   }
 
  private:
-  bool done() const {
-    return desk_.open_round == spec_.rounds && desk_.delta_meetings == traffic_.delta_meetings();
-  }
+  bool done() const { return desk_.open_round == spec_.rounds && desk_.delta_meetings == traffic_.delta_meetings(); }
 
   // The delta packet stays until there is nothing else to do, but nobody sleeps on it.
   PacketType* next_packet() {

@@ -16,7 +16,9 @@ class BitTable {
   BitTable() = default;
   BitTable(std::size_t rows, std::size_t bits) : words_per_row_((bits + 63) / 64), words_(rows * words_per_row_) {}
 
-  void set(std::size_t row, std::size_t bit) { words_[row * words_per_row_ + bit / 64] |= std::uint64_t{1} << (bit % 64); }
+  void set(std::size_t row, std::size_t bit) {
+    words_[row * words_per_row_ + bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
   bool test(std::size_t row, std::size_t bit) const {
     return (words_[row * words_per_row_ + bit / 64] >> (bit % 64)) & 1;
   }

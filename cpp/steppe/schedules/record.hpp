@@ -12,7 +12,7 @@ namespace steppe {
 // What a run did, precise enough to be done again on one thread, bit by bit.
 enum class EventKind : std::uint8_t {
   visit,
-  delta,        // the shard merged its globals with the delta packet
+  delta,  // the shard merged its globals with the delta packet
   end_round,
   sum_globals,  // all shards together: everybody restarts from the same globals
 };

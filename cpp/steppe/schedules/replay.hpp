@@ -29,8 +29,7 @@ class Replay {
   std::vector<Row> operator()() {
     for (run_ = 0; run_ < record_.runs.size(); ++run_) {
       open_run();
-      while (step_any()) {
-      }
+      while (step_any()) {}
       close_run();
     }
     return rows_;
@@ -50,7 +49,8 @@ class Replay {
       const auto ids = now().deal.packet(p);
       packets_[p].header.id = p;
       packets_[p].ids.assign(ids.begin(), ids.end());
-      for (const std::uint32_t id : ids) packets_[p].rows.insert(packets_[p].rows.end(), row(id).begin(), row(id).end());
+      for (const std::uint32_t id : ids)
+        packets_[p].rows.insert(packets_[p].rows.end(), row(id).begin(), row(id).end());
     }
   }
 
@@ -115,7 +115,8 @@ class Replay {
   }
 
   VisitContext context(std::uint32_t shard, const Event& event) {
-    return {seed_, now().training_round + event.round, shard, static_cast<std::uint32_t>(shards_.size()),
+    return {seed_,      now().training_round + event.round,
+            shard,      static_cast<std::uint32_t>(shards_.size()),
             now().pass, globals_.working(shard)};
   }
 

@@ -12,12 +12,12 @@ namespace steppe {
 template <class Row>
 struct alignas(kCacheLine) NomadDesk {
   Inbox<Packet<Row>> inbox;
-  Packet<Row> wake;                      // pushed to end a sleep
-  std::vector<Packet<Row>*> early;       // of rounds this shard may not enter yet
+  Packet<Row> wake;                 // pushed to end a sleep
+  std::vector<Packet<Row>*> early;  // of rounds this shard may not enter yet
   std::vector<Packet<Row>*> parked;
-  std::vector<std::uint32_t> met;        // packets met, by round
-  std::uint32_t open_round = 0;          // the first that is not closed
-  Packet<Row>* delta = nullptr;          // while it stays here
+  std::vector<std::uint32_t> met;  // packets met, by round
+  std::uint32_t open_round = 0;    // the first that is not closed
+  Packet<Row>* delta = nullptr;    // while it stays here
   std::uint32_t delta_meetings = 0;
   std::uint32_t visits_since_delta = 0;
   VisitStats stats;

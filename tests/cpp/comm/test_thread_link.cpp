@@ -12,9 +12,7 @@ steppe::Bytes bytes_of(const std::string& text) {
   if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
   return bytes;
 }
-std::string text_of(const steppe::Bytes& bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+std::string text_of(const steppe::Bytes& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 }  // namespace
 
 TEST_CASE("allgather gives everybody's bytes in rank order, again and again") {

@@ -66,7 +66,8 @@ struct Row {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("form_normal_equations sums outer products, with and without the border of biases", T, float, double) {
+TEST_CASE_TEMPLATE("form_normal_equations sums outer products, with and without the border of biases", T, float,
+                   double) {
   for (const std::size_t k : {1, 7, 16, 31, 32, 33, 64, 130}) {
     for (const std::size_t n : {0, 1, 5, 32, 75}) {
       for (const bool biases : {false, true}) {
@@ -92,11 +93,13 @@ TEST_CASE_TEMPLATE("conjugate_gradient solves the equations and starts from what
       Row<T> row(k, 2 * k + 5, biases);
       const kernels::SolverLimits exact{200, 10 * double(std::numeric_limits<T>::epsilon())};
       kernels::conjugate_gradient<T>(row.equations(), T(0.5), row.x.data(), exact, row.scratch);
-      for (std::size_t a = 0; a < row.order; ++a) CHECK(std::abs(row.gradient(0.5, a)) < 3e4 * std::numeric_limits<T>::epsilon());
+      for (std::size_t a = 0; a < row.order; ++a)
+        CHECK(std::abs(row.gradient(0.5, a)) < 3e4 * std::numeric_limits<T>::epsilon());
       for (std::size_t a = k + 1; a < row.order; ++a) CHECK(row.x[a] == T(0));
       const int more = kernels::conjugate_gradient<T>(row.equations(), T(0.5), row.x.data(), {200, 1e-3}, row.scratch);
       CHECK(more < 100);
-      for (std::size_t a = 0; a < row.order; ++a) CHECK(std::abs(row.gradient(0.5, a)) < 3e4 * std::numeric_limits<T>::epsilon());
+      for (std::size_t a = 0; a < row.order; ++a)
+        CHECK(std::abs(row.gradient(0.5, a)) < 3e4 * std::numeric_limits<T>::epsilon());
     }
   }
 }
@@ -130,6 +133,7 @@ TEST_CASE_TEMPLATE("apply multiplies by A + reg", T, float, double) {
   for (std::size_t a = 0; a < row.k + 1; ++a) row.x[a] = static_cast<T>(a % 5) - T(2);
   kernels::apply<T>(row.equations(), T(2), row.x.data(), out.data());
   for (std::size_t a = 0; a < row.order; ++a) {
-    CHECK(std::abs(double(out[a]) - (row.gradient(2, a) + row.expected_right[a])) < 2e4 * std::numeric_limits<T>::epsilon());
+    CHECK(std::abs(double(out[a]) - (row.gradient(2, a) + row.expected_right[a])) <
+          2e4 * std::numeric_limits<T>::epsilon());
   }
 }

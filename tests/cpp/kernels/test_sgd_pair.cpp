@@ -38,8 +38,9 @@ struct Case {
   }
 
   double visit(bool biases, bool own_reg) {
-    return kernels::sgd_visit<T>({w.data(), biases ? user_bias.data() : nullptr, own_reg ? reg.data() : nullptr, stride},
-                                 {h.data(), item_bias.data()}, {users, values}, step);
+    return kernels::sgd_visit<T>(
+        {w.data(), biases ? user_bias.data() : nullptr, own_reg ? reg.data() : nullptr, stride},
+        {h.data(), item_bias.data()}, {users, values}, step);
   }
   double error(bool biases) const {
     auto rows = w;
@@ -101,7 +102,8 @@ void check_close(const Case<T>& a, const Case<T>& b) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("sgd_visit follows its formulas for every width, odd counts, biases and L2 weights", T, float, double) {
+TEST_CASE_TEMPLATE("sgd_visit follows its formulas for every width, odd counts, biases and L2 weights", T, float,
+                   double) {
   for (const std::size_t k : {1, 8, 16, 31, 32, 33, 48, 64, 100, 128, 200}) {
     for (const std::size_t n : {0, 1, 2, 7, 40}) {
       for (const bool biases : {false, true}) {

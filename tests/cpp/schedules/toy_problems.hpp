@@ -84,7 +84,8 @@ struct Base : steppe::ProblemDefaults<Shard, T> {
     const double step = 0.1 / (1 + context.round);
     for (std::size_t i = 0; i < shard.rows.size(); ++i) {
       const double old = shard.rows[i];
-      shard.rows[i] -= step * (std::tanh(old * double(token.row[0])) - std::cos(double(token.row[1]))) * shard.opened[i];
+      shard.rows[i] -=
+          step * (std::tanh(old * double(token.row[0])) - std::cos(double(token.row[1]))) * shard.opened[i];
       token.row[0] -= static_cast<T>(step * std::tanh(old));
       token.row[1] += static_cast<T>(step * std::sin(old * double(token.row[2])));
       shard.accumulated[i] += std::exp(-std::abs(double(token.row[0])));
@@ -101,7 +102,9 @@ struct Base : steppe::ProblemDefaults<Shard, T> {
 template <class T>
 struct One : Base<T> {
   using Base<T>::Base;
-  steppe::VisitStats visit(Shard& s, steppe::TokenView<T> t, const steppe::VisitContext& c) { return this->meet(s, t, c); }
+  steppe::VisitStats visit(Shard& s, steppe::TokenView<T> t, const steppe::VisitContext& c) {
+    return this->meet(s, t, c);
+  }
 };
 
 // The end of a round sets what the visits of the next one read, so no packet may be ahead.

@@ -30,6 +30,12 @@ def pytest_configure(config):
     config.option.basetemp = config.option.basetemp or tempfile.mkdtemp(prefix=f"steppe-rank{MPI.COMM_WORLD.rank}-")
 
 
+def pytest_collection_modifyitems(items):
+    """A fit alone is the reference of many tests; that it warns is a test of its own."""
+    for item in items:
+        item.add_marker(pytest.mark.filterwarnings("ignore:.*ranks were started and cluster=None"))
+
+
 def pytest_unconfigure(config):
     MPI.COMM_WORLD.Barrier()
     shutil.rmtree(config.option.basetemp, ignore_errors=True)

@@ -5,68 +5,11 @@
 #include <numeric>
 #include <utility>
 
-#include "steppe/core/partition.hpp"
-#include "steppe/models/linear_model/multinomial_logistic_problem.hpp"
+#include "steppe/models/linear_model/ds_mlr_session.hpp"
 #include "steppe/models/linear_model/softmax_session.hpp"
-#include "steppe/models/token_session.hpp"
 
 namespace steppe {
 namespace {
-
-template <class T>
-class DsMlrSession final : public TokenSession<MultinomialLogisticProblem<T>> {
- public:
-  using Problem = MultinomialLogisticProblem<T>;
-  using Base = TokenSession<Problem>;
-
-  DsMlrSession(Problem problem, std::vector<MultinomialShard<T>> shards, std::vector<std::int32_t> columns, Link& link,
-               std::uint32_t n_threads, EngineOptions options, bool keep_dual)
-      : Base(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
-        columns_(std::move(columns)), keep_dual_(keep_dual) {}
-
-  ArrayMap result() override {
-    const std::size_t k = this->problem_.classes().n_classes;
-    ArrayMap fitted;
-    fitted["weights"] = Array::zeros<T>({this->problem_.settings().n_features, k});
-    fitted["intercept"] = Array::zeros<T>({k});
-    this->problem_.collect_into(fitted["weights"].template as<T>(), fitted["intercept"].template as<T>());
-    Control undisturbed;
-    this->engine().run(Problem::kCollect, 1, false, undisturbed);
-    centre(fitted["intercept"].template as<T>());
-    if (keep_dual_) add_duals(fitted);
-    return fitted;
-  }
-
- private:
-  // Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
-  static void centre(std::span<T> intercept) {
-    const double mean = std::accumulate(intercept.begin(), intercept.end(), 0.0) / double(intercept.size());
-    for (T& value : intercept) value = static_cast<T>(double{value} - mean);
-  }
-
-  // Of this rank's rows, in their order.
-  void add_duals(ArrayMap& fitted) const {
-    const ClassBlocks& classes = this->problem_.classes();
-    std::size_t n_rows = 0, row = 0;
-    for (const auto& shard : this->shards_) n_rows += shard.rows.size();
-    fitted["dual"] = Array::zeros<T>({n_rows, classes.n_classes});
-    fitted["log_normaliser"] = Array::zeros<T>({n_rows});
-    T* dual = fitted["dual"].as<T>().data();
-    for (const auto& shard : this->shards_) {
-      const std::size_t n = shard.rows.size();
-      std::ranges::copy(shard.log_normaliser, fitted["log_normaliser"].as<T>().begin() + static_cast<std::ptrdiff_t>(row));
-      for (std::size_t i = 0; i < n; ++i, ++row) {
-        for (std::uint32_t token = 0; token < classes.count(); ++token) {
-          std::copy_n(shard.dual.data() + (token * n + i) * classes.lanes, classes.size(token),
-                      dual + row * classes.n_classes + classes.first_class(token));
-        }
-      }
-    }
-  }
-
-  std::vector<std::int32_t> columns_;  // of dense rows; the shards' views look at it
-  bool keep_dual_;
-};
 
 std::uint32_t shards_of_all_ranks(Link& link, std::uint32_t mine) {
   std::uint64_t total = mine;
@@ -74,14 +17,12 @@ std::uint32_t shards_of_all_ranks(Link& link, std::uint32_t mine) {
   return static_cast<std::uint32_t>(total);
 }
 
-// Blocks of classes. A row that meets all classes at once steps best, so one worker has one block; bsp has a packet for
-// each shard, nomad some more so that a shard that is ahead finds work.
+// Blocks of classes. One shard has one block with all of them; several need some blocks each, so that packets can hold
+// ever new company. hogwild shares one block.
 template <class T>
 ClassBlocks cut_classes(const MultinomialLogisticParams& params, Schedule schedule, std::uint32_t n_shards,
                         std::size_t n_features) {
-  std::uint32_t wanted = 1;
-  if (schedule == Schedule::bsp) wanted = n_shards;
-  if (schedule == Schedule::nomad) wanted = n_shards == 1 ? 1 : 2 * n_shards;
+  const std::uint32_t wanted = n_shards == 1 || schedule == Schedule::hogwild ? 1 : 4 * n_shards;
   const std::uint64_t most_lanes = std::max<std::uint64_t>((std::uint64_t{1} << 31) / (n_features + 2), 1);
   const std::uint64_t least = (params.n_classes + most_lanes - 1) / most_lanes;
   return ClassBlocks::cut<T>(params.n_classes, static_cast<std::uint32_t>(std::max<std::uint64_t>(wanted, least)));
@@ -98,30 +39,41 @@ kernels::RowsView<T> rows_view(MatrixView<const T> rows, std::vector<std::int32_
   return {rows, columns};
 }
 
+// Every n-th of `width` values at a time, from `first` on.
 template <class T>
-std::vector<std::size_t> shard_bounds(const kernels::RowsView<T>& x, std::size_t n) {
-  std::vector<std::int64_t> offsets{0};
-  for (std::size_t i = 0; i < x.rows(); ++i) {
-    offsets.push_back(offsets.back() + static_cast<std::int64_t>(x.row(i).size()));
+std::vector<T> every(std::span<const T> values, std::size_t n, std::size_t first, std::size_t width = 1) {
+  std::vector<T> taken;
+  for (std::size_t at = first * width; at < values.size(); at += n * width) {
+    const auto row = values.subspan(at, width);
+    taken.insert(taken.end(), row.begin(), row.end());
   }
-  return balanced_ranges(offsets, n);
+  return taken;
 }
 
-// How freely the intercepts move. Where one block holds all classes, a hundred times what the curvature of an average
-// class asks for. Where blocks see each other late, the intercepts must not outrun the features by which rows answer, or
-// shards pull them to and fro. A power of two, so that the order in which ranks are added cannot show.
+// sum_i omega_i ||x_i||^2 over the rows of all ranks. Rounded to a power of two, so that the order in which ranks are
+// added cannot show.
 template <class T>
-double intercept_scale(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, std::uint32_t n_blocks,
-                       Link& link) {
-  const double most = 100.0 * params.n_classes;
-  if (n_blocks == 1) return most;
+double mean_square(const MultinomialLogisticParams& params, const LabelledRows<T>& rows, Link& link) {
   double square = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (const T value : rows.x.row(i).values) square += double{rows.weights[i]} * double{value} * double{value};
   }
   sum_over_ranks(link, std::span(&square, 1));
-  const double wanted = std::clamp(0.1 * square / params.total_weight / params.alpha, most / 100, most);
-  return std::exp2(std::round(std::log2(wanted)));
+  square /= params.total_weight - params.prior_weight;
+  return square > 0 ? std::exp2(std::round(std::log2(square))) : 0.0;
+}
+
+// How freely the intercepts move: a hundred times what the curvature of an average class asks for. Rows of the past
+// cannot answer any more: they hold an intercept by their average curvature.
+double intercept_scale(const MultinomialLogisticParams& params) {
+  if (params.prior_weight > 0) return params.n_classes * params.total_weight / params.prior_weight;
+  return 100.0 * params.n_classes;
+}
+
+// Likewise, per feature, the weights: without it a few new rows would move them as if there had been no others.
+double curvature_of_past(const MultinomialLogisticParams& params, double square, std::size_t n_features) {
+  const double p = 1.0 / params.n_classes;
+  return params.prior_weight / params.total_weight * p * (1 - p) * square / static_cast<double>(n_features);
 }
 
 template <class T, class Rows>
@@ -131,29 +83,37 @@ std::unique_ptr<FitSession> make_ds_mlr(const MultinomialLogisticParams& params,
   const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
   std::uint32_t n_shards = workers_for(schedule, params.n_threads);
   if (schedule == Schedule::bsp && params.n_shards > 0) n_shards = params.n_shards;
-  const ClassBlocks classes =
-      cut_classes<T>(params, schedule, shards_of_all_ranks(link, n_shards), data.rows.cols());
+  const std::uint32_t all_shards = shards_of_all_ranks(link, n_shards);
+  const ClassBlocks classes = cut_classes<T>(params, schedule, all_shards, data.rows.cols());
   std::vector<std::int32_t> columns;
   const LabelledRows<T> rows{rows_view(data.rows, columns), data.labels, data.weights};
+  const double square = mean_square(params, rows, link);
   const Problem problem({.alpha = params.alpha,
+                         .past = curvature_of_past(params, square, data.rows.cols()),
                          .damping = params.damping,
                          .fit_intercept = params.fit_intercept,
-                         .intercept_scale = intercept_scale(params, rows, classes.count(), link),
+                         .intercept_scale = intercept_scale(params),
+                         .intercept_moves = params.prior_weight == 0,
                          .n_features = static_cast<std::uint32_t>(data.rows.cols())},
                         classes, {data.start_weights, data.start_intercept, !data.start_dual.empty()});
-  const auto bounds = shard_bounds(rows.x, n_shards);
+  // nomad: as many packets as shards, for the more classes a packet holds, the further a visit gets.
+  const std::uint32_t packet_tokens = std::max(1u, classes.count() / all_shards);
+  // Rows are dealt out like cards: those that lie together are often alike, and shards of unlike rows agree slowly.
   std::vector<MultinomialShard<T>> shards;
   for (std::uint32_t s = 0; s < n_shards; ++s) {
-    const std::size_t first = data.start_dual.empty() ? 0 : bounds[s];
-    const std::size_t n = data.start_dual.empty() ? 0 : bounds[s + 1] - first;
-    shards.push_back(problem.make_shard(rows.between(bounds[s], bounds[s + 1]), params.total_weight,
-                                        data.start_dual.subspan(first * params.n_classes, n * params.n_classes),
-                                        data.start_log_normaliser.subspan(first, n)));
+    const auto labels = every(rows.labels, n_shards, s);
+    const auto weights = every(rows.weights, n_shards, s);
+    const auto dual = every(data.start_dual, n_shards, s, params.n_classes);
+    shards.push_back(problem.make_shard({rows.x.every(n_shards, s), labels, weights}, params.total_weight, dual));
   }
   shards.front().collects = true;
-  return std::make_unique<DsMlrSession<T>>(problem, std::move(shards), std::move(columns), link,
-                                           workers_for(schedule, params.n_threads),
-                                           EngineOptions{.schedule = schedule, .seed = params.seed}, params.keep_dual);
+  return std::make_unique<DsMlrSession<T>>(
+      problem, std::move(shards), std::move(columns), link,
+      DsMlrOptions{.engine = {.schedule = schedule, .seed = params.seed, .packet_tokens = packet_tokens},
+                   .n_threads = workers_for(schedule, params.n_threads),
+                   .n_sweeps = params.n_sweeps,
+                   .keep_dual = params.keep_dual,
+                   .hand_over_bytes = params.hand_over_bytes});
 }
 
 void check(const MultinomialLogisticParams& params) {
@@ -163,6 +123,7 @@ void check(const MultinomialLogisticParams& params) {
   if (params.solver == "softmax") return;
   require(params.solver == "ds_mlr", "solver: choose 'ds_mlr' or 'softmax'");
   require(params.alpha > 0, "alpha: solver='ds_mlr' needs a positive penalty; use solver='softmax' for alpha=0");
+  require(params.n_sweeps > 0, "n_sweeps: give a positive number");
   require(params.damping > 0 && params.damping <= 1, "learning_rate: give a part of the step in (0, 1], or None");
 }
 

@@ -30,7 +30,8 @@ SoftmaxObjective<T>::SoftmaxObjective(LabelledRows<T> rows, std::uint32_t n_clas
 
 template <class T>
 typename SoftmaxObjective<T>::Chunk SoftmaxObjective<T>::make_chunk(std::size_t first, std::size_t last) const {
-  Chunk chunk{.first = first, .last = last, .offsets = std::vector<std::int64_t>(n_rows() + 1), .indices = {}, .values = {}};
+  Chunk chunk{
+      .first = first, .last = last, .offsets = std::vector<std::int64_t>(n_rows() + 1), .indices = {}, .values = {}};
   for (std::size_t i = first; i < last; ++i) {
     for (const std::int32_t j : rows_.x.row(i).indices) ++chunk.offsets[static_cast<std::size_t>(j) + 1];
   }

@@ -25,16 +25,17 @@ template <class T>
 class SoftmaxSession final : public FitSession {
  public:
   SoftmaxSession(const MultinomialLogisticParams& params, const LabelledRows<T>& rows,
-                 std::vector<std::int32_t> columns, std::span<const T> start_weights, std::span<const T> start_intercept,
-                 Link& link)
+                 std::vector<std::int32_t> columns, std::span<const T> start_weights,
+                 std::span<const T> start_intercept, Link& link)
       : columns_(std::move(columns)), n_examples_(rows.size()), n_features_(rows.x.cols()),
         n_classes_(params.n_classes), fit_intercept_(params.fit_intercept), team_(params.n_threads),
         objective_(rows, params.n_classes, params.alpha, params.fit_intercept, params.total_weight, link, team_),
-        lbfgs_(padded_start(start_weights, start_intercept, n_features_, n_classes_, objective_.lanes(),
-                            objective_.n_rows()),
-               objective_.inverse_curvature(), objective_.lanes(),
-               [this](std::span<const T> at, std::span<T> gradient) { return objective_(at, gradient, *control_); },
-               team_) {}
+        lbfgs_(
+            padded_start(start_weights, start_intercept, n_features_, n_classes_, objective_.lanes(),
+                         objective_.n_rows()),
+            objective_.inverse_curvature(), objective_.lanes(),
+            [this](std::span<const T> at, std::span<T> gradient) { return objective_(at, gradient, *control_); },
+            team_) {}
 
   Progress advance(std::uint32_t rounds, Control& control) override {
     control_ = &control;
@@ -105,7 +106,8 @@ std::unique_ptr<FitSession> make_softmax_session(const MultinomialLogisticParams
                                                  const LabelledRows<float>& rows, std::vector<std::int32_t> columns,
                                                  std::span<const float> start_weights,
                                                  std::span<const float> start_intercept, Link& link) {
-  return std::make_unique<SoftmaxSession<float>>(params, rows, std::move(columns), start_weights, start_intercept, link);
+  return std::make_unique<SoftmaxSession<float>>(params, rows, std::move(columns), start_weights, start_intercept,
+                                                 link);
 }
 std::unique_ptr<FitSession> make_softmax_session(const MultinomialLogisticParams& params,
                                                  const LabelledRows<double>& rows, std::vector<std::int32_t> columns,

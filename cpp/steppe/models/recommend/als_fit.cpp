@@ -5,13 +5,14 @@
 
 #include "steppe/kernels/row_solver.hpp"
 #include "steppe/kernels/sgd_pair.hpp"
+#include "steppe/models/recommend/joint_solver.hpp"
 #include "steppe/models/recommend/matrix_factorization_fit.hpp"
 #include "steppe/runtime/team.hpp"
 
 namespace steppe {
 namespace {
 
-constexpr std::size_t kGrain = 64;            // rows that a worker takes at a time
+constexpr std::size_t kGrain = 64;             // rows that a worker takes at a time
 constexpr std::size_t kBlockBytes = 64 << 20;  // normal equations of items held at once on a cluster
 constexpr int kDescentSweeps = 4;
 
@@ -37,10 +38,9 @@ class AlsSession final : public FitSession {
   AlsSession(const MatrixFactorizationParams& params, CsrView<T> ratings,
              const std::optional<MatrixFactorizationStart<T>>& start, RatingSummary summary, Link& link)
       : objective_(params.objective), link_(link), team_(params.n_threads), summary_(std::move(summary)),
-        mean_(start ? start->mean : center_of(objective_, summary_)),
-        scale_(start ? start->scale : summary_.scale), users_(ratings.rows(), params.n_factors),
-        items_(ratings.cols(), params.n_factors), order_(padded<T>(params.n_factors + (objective_.biases ? 1 : 0))),
-        by_item_(columns_of(ratings)) {
+        mean_(start ? start->mean : center_of(objective_, summary_)), scale_(start ? start->scale : summary_.scale),
+        users_(ratings.rows(), params.n_factors), items_(ratings.cols(), params.n_factors),
+        order_(padded<T>(params.n_factors + (objective_.biases ? 1 : 0))), by_item_(columns_of(ratings)) {
     copy_rows(ratings);
     for (std::uint32_t t = 0; t < team_.size(); ++t) work_.emplace_back(users_.stride, order_);
     if (start) {
@@ -75,8 +75,8 @@ class AlsSession final : public FitSession {
     for_rows(items_.rows, control, [&](std::size_t j, Workspace<T>&) {
       by_item[j] = kernels::squared_error<T>(
           {users_.factors.data(), objective_.biases ? users_.bias.data() : nullptr, nullptr, users_.stride},
-          {items_.factors.data() + j * items_.stride, &items_.bias[j]},
-          {by_item_.users_of(j), by_item_.values_of(j)}, static_cast<T>(mean_));
+          {items_.factors.data() + j * items_.stride, &items_.bias[j]}, {by_item_.users_of(j), by_item_.values_of(j)},
+          static_cast<T>(mean_));
     });
     double sums[] = {0};
     for (const double value : by_item) sums[0] += value;
@@ -171,12 +171,9 @@ class AlsSession final : public FitSession {
             static_cast<T>(mean_)};
   }
   kernels::RatedRows<T> raters_of(std::size_t j) const {
-    return {users_.factors.data(),
-            objective_.biases ? users_.bias.data() : nullptr,
-            users_.stride,
-            by_item_.users_of(j),
-            by_item_.values_of(j),
-            static_cast<T>(mean_)};
+    return {users_.factors.data(), objective_.biases ? users_.bias.data() : nullptr,
+            users_.stride,         by_item_.users_of(j),
+            by_item_.values_of(j), static_cast<T>(mean_)};
   }
 
   bool sweep_users(Control& control) {
@@ -227,7 +224,7 @@ class AlsSession final : public FitSession {
     bool stop = false;
     for (std::size_t first = 0; first < items_.rows && !stop; first += fitting) {
       const std::size_t n = std::min(fitting, items_.rows - first);
-      bool mine = form_block(first, n, control);
+      const bool mine = form_block(first, n, control);
       if (objective_.nonnegative) {
         descend_together(first, n);
       } else {
@@ -284,10 +281,30 @@ class AlsSession final : public FitSession {
     }
   }
 
-  // Conjugate gradients of all items of a block in step, in double: kernels/row_solver.hpp with sums over ranks.
-  void solve_together(std::size_t first, std::size_t n);
+  void solve_together(std::size_t first, std::size_t n) {
+    std::vector<double> reg(n);
+    for (std::size_t i = 0; i < n; ++i) reg[i] = objective_.weight(summary_.item_counts[first + i]);
+    JointSolver solver(
+        std::move(reg), summed(n * order_, [&](std::size_t f) { return right_[f]; }),
+        summed(n * order_, [&](std::size_t f) { return equations_of(f / order_).matrix[f % order_ * (order_ + 1)]; }),
+        [&](const std::vector<double>& direction) { return products(direction, n); });
 
-  // images = sum over ranks of A x, for all items of a block.
+    std::vector<double> x(n * order_);
+    std::vector<T> row(order_);
+    for (std::size_t i = 0; i < n; ++i) {
+      take_row(items_, first + i, row.data());
+      std::ranges::copy(row, x.begin() + static_cast<std::ptrdiff_t>(i * order_));
+    }
+    solver.solve(x, kernels::SolverLimits{});
+    for (std::size_t i = 0; i < n; ++i) {
+      std::transform(x.begin() + static_cast<std::ptrdiff_t>(i * order_),
+                     x.begin() + static_cast<std::ptrdiff_t>((i + 1) * order_), row.begin(),
+                     [](double value) { return static_cast<T>(value); });
+      put_row(items_, first + i, row.data());
+    }
+  }
+
+  // The sum over ranks of A x, for all items of a block.
   std::vector<double> products(const std::vector<double>& x, std::size_t n) {
     std::vector<T> in(x.begin(), x.end()), out(x.size());
     team_.parallel_for(n, kGrain, [&](std::size_t begin, std::size_t end, std::uint32_t) {
@@ -313,67 +330,6 @@ class AlsSession final : public FitSession {
   AlignedVector<T> block_, right_;  // normal equations of a block of items
   std::uint32_t rounds_ = 0;
 };
-
-template <class T>
-void AlsSession<T>::solve_together(std::size_t first, std::size_t n) {
-  const kernels::SolverLimits limits;
-  const std::size_t size = n * order_;
-  const auto reg = [&](std::size_t i) { return objective_.weight(summary_.item_counts[first + i]); };
-  const auto right = summed(size, [&](std::size_t i) { return right_[i]; });
-  auto inverse = summed(size, [&](std::size_t i) {
-    return equations_of(i / order_).matrix[(i % order_) * (order_ + 1)];
-  });
-  std::vector<double> x(size), residual(size), direction(size), rest(n), enough(n);
-  std::vector<T> row(order_);
-  for (std::size_t i = 0; i < n; ++i) {
-    take_row(items_, first + i, row.data());
-    std::ranges::copy(row, x.begin() + static_cast<std::ptrdiff_t>(i * order_));
-  }
-  auto image = products(x, n);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t f = i * order_; f < (i + 1) * order_; ++f) {
-      const double diagonal = inverse[f] + reg(i);
-      inverse[f] = diagonal > 0 ? 1 / diagonal : 0;
-      residual[f] = right[f] - image[f] - reg(i) * x[f];
-      direction[f] = inverse[f] * residual[f];
-      rest[i] += residual[f] * direction[f];
-      enough[i] += right[f] * inverse[f] * right[f];
-    }
-    enough[i] = limits.bound(enough[i], rest[i]);
-  }
-  for (int step = 0; step < limits.steps; ++step) {
-    bool any = false;
-    for (std::size_t i = 0; i < n; ++i) any = any || rest[i] > enough[i];
-    if (!any) break;
-    image = products(direction, n);
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::size_t begin = i * order_, end = begin + order_;
-      if (!(rest[i] > enough[i])) continue;
-      double curvature = 0, left = 0;
-      for (std::size_t f = begin; f < end; ++f) {
-        image[f] += reg(i) * direction[f];
-        curvature += direction[f] * image[f];
-      }
-      if (!(curvature > 0)) {
-        rest[i] = 0;
-        continue;
-      }
-      for (std::size_t f = begin; f < end; ++f) {
-        x[f] += rest[i] / curvature * direction[f];
-        residual[f] -= rest[i] / curvature * image[f];
-        left += residual[f] * inverse[f] * residual[f];
-      }
-      for (std::size_t f = begin; f < end; ++f) {
-        direction[f] = inverse[f] * residual[f] + left / rest[i] * direction[f];
-      }
-      rest[i] = left;
-    }
-  }
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t f = 0; f < order_; ++f) row[f] = static_cast<T>(x[i * order_ + f]);
-    put_row(items_, first + i, row.data());
-  }
-}
 
 }  // namespace
 

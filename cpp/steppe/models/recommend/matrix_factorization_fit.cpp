@@ -9,19 +9,16 @@
 namespace steppe {
 namespace {
 
-// Users are cut into at least this many blocks, also for one worker: an item then moves a little for each block in turn
-// rather than far for all users at once, which takes two thirds of the rounds to the same error. Serial and bsp on up
-// to four workers are therefore the same computation.
-constexpr std::uint32_t kBlocks = 4;
+// Four blocks of four slices, or fewer where an item has too few ratings to be cut up. A fit that does not start from
+// nothing has directions that all shards share, and needs no slices.
+EpochPlan plan_for(const RatingSummary& summary, bool starts_warm) {
+  const double per_item = static_cast<double>(summary.n_ratings) / static_cast<double>(summary.item_counts.size());
+  const auto blocks = static_cast<std::uint32_t>(std::clamp(per_item / 16, 1.0, 4.0));
+  return {blocks, starts_warm ? 1 : static_cast<std::uint32_t>(std::clamp(per_item / (4 * blocks), 1.0, 4.0))};
+}
 
 // A visit should last about a microsecond, or moving tokens costs more than the ratings.
 constexpr double kRatingsPerPacket = 100;
-
-std::uint32_t local_blocks(const MatrixFactorizationParams& params, std::uint32_t n_threads, std::uint32_t n_ranks) {
-  if (params.n_shards > 0) return params.n_shards;
-  const std::uint32_t workers = n_threads * n_ranks;
-  return n_threads * std::max(1u, (kBlocks + workers - 1) / workers);
-}
 
 std::uint32_t tokens_per_packet(const RatingSummary& summary, std::uint32_t n_shards) {
   const double pairs = static_cast<double>(summary.item_counts.size()) * n_shards;
@@ -35,6 +32,26 @@ class SgdSession final : public TokenSession<MatrixFactorizationProblem<T>> {
 
  public:
   using TokenSession<Problem>::TokenSession;
+
+  // A round of the session is an epoch.
+  Progress advance(std::uint32_t rounds, Control& control) override {
+    const EpochPlan& plan = this->problem_.plan();
+    Progress progress;
+    for (std::uint32_t round = 0; round < rounds && !progress.stopped; ++round) {
+      const std::uint32_t epoch = rounds_done();
+      progress.loss = 0;
+      for (std::uint32_t r = 0; r < plan.rounds(epoch) && !progress.stopped; ++r) {
+        const auto pass = static_cast<Pass>(plan.first_pass(epoch) + r);
+        const RunResult result = this->engine_.run(pass, 1, true, control);
+        progress.updates += result.total.updates;
+        progress.loss += result.total.loss;
+        progress.stopped = result.stopped;
+      }
+    }
+    return progress;
+  }
+
+  std::uint32_t rounds_done() const override { return this->problem_.plan().epoch_of(this->engine_.training_rounds()); }
 
   ArrayMap result() override {
     const Problem& problem = this->problem_;
@@ -125,17 +142,18 @@ template <class T>
 std::unique_ptr<FitSession> make_sgd_session(const MatrixFactorizationParams& params, CsrView<T> ratings,
                                              const std::optional<MatrixFactorizationStart<T>>& start,
                                              RatingSummary summary, Link& link) {
-  Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
-  require(schedule != Schedule::hogwild || link.size() == 1,
-          "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
+  const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::bsp);
+  require(
+      schedule != Schedule::hogwild || link.size() == 1,
+      "schedule='hogwild' shares memory between workers, so it cannot span ranks; use 'nomad' or 'bsp' on a cluster");
   const std::uint32_t n_threads = workers_for(schedule, params.n_threads);
-  const bool blocks = schedule == Schedule::serial || schedule == Schedule::bsp;
-  const std::uint32_t n_shards = blocks ? local_blocks(params, n_threads, link.size()) : n_threads;
+  const std::uint32_t n_shards = schedule == Schedule::bsp && params.n_shards > 0 ? params.n_shards : n_threads;
+  const EpochPlan plan = plan_for(summary, start.has_value());
 
   EngineOptions options;
-  options.schedule = schedule == Schedule::serial ? Schedule::bsp : schedule;  // several blocks, one after the other
+  options.schedule = schedule;
   options.seed = params.seed;
-  options.packet_tokens = tokens_per_packet(summary, n_threads * link.size());
+  options.packet_tokens = tokens_per_packet(summary, n_shards * plan.blocks * link.size());
   options.record = params.record;
 
   const StepSchedule steps{params.learning_rate, start ? start->scale : summary.scale, start ? start->rounds : 0};
@@ -146,11 +164,10 @@ std::unique_ptr<FitSession> make_sgd_session(const MatrixFactorizationParams& pa
     items = FactorTable<T>(start->item_factors.rows(), params.n_factors);
     items.assign(start->item_factors, start->item_bias);
   }
-  MatrixFactorizationProblem<T> problem(params.objective, steps, std::move(summary), mean, params.n_factors, init,
+  MatrixFactorizationProblem<T> problem(params.objective, steps, std::move(summary), mean, params.n_factors, plan, init,
                                         start ? &items : nullptr);
   auto shards = make_shards(problem, ratings, start, n_shards, n_threads);
-  return std::make_unique<SgdSession<T>>(std::move(problem), std::move(shards), link, n_threads, options,
-                                         MatrixFactorizationProblem<T>::kTrain);
+  return std::make_unique<SgdSession<T>>(std::move(problem), std::move(shards), link, n_threads, options, Pass{0});
 }
 
 template <class T>

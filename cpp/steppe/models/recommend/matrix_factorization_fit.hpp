@@ -23,7 +23,7 @@ struct MatrixFactorizationParams {
   std::uint32_t n_threads = 1;
   std::uint64_t seed = 0;
   bool record = false;         // sgd: keep what a replay needs
-  std::uint32_t n_shards = 0;  // sgd under serial and bsp: user blocks of this rank; 0 chooses
+  std::uint32_t n_shards = 0;  // sgd under bsp: shards of this rank, which fix the result; 0: one a thread
 };
 
 // Where a fit starts if not from random numbers: what an earlier fit ended with. The views need only last for the call.

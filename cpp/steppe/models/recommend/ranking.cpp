@@ -56,7 +56,8 @@ void rank_users(const ItemBlocks<T>& blocks, MatrixView<const T> users, CsrView<
       for (std::size_t u = 0; u < n; ++u) {
         const std::span<T> row = tile.subspan(u * kScoreItems, blocks.size(b));
         if (excluded.rows() > 0) hide(excluded.row(u0 + u).indices, next[u], b * kScoreItems, row);
-        kernels::select_best<T>(row, static_cast<std::int32_t>(b * kScoreItems), {scores.row(u0 + u), best.row(u0 + u)});
+        kernels::select_best<T>(row, static_cast<std::int32_t>(b * kScoreItems),
+                                {scores.row(u0 + u), best.row(u0 + u)});
       }
     }
   }
@@ -65,8 +66,8 @@ void rank_users(const ItemBlocks<T>& blocks, MatrixView<const T> users, CsrView<
 }  // namespace
 
 template <class T>
-void top_items(MatrixView<const T> users, MatrixView<const T> items, std::span<const T> offset,
-               CsrView<T> excluded, std::uint32_t n_threads, MatrixView<T> scores, MatrixView<std::int32_t> best) {
+void top_items(MatrixView<const T> users, MatrixView<const T> items, std::span<const T> offset, CsrView<T> excluded,
+               std::uint32_t n_threads, MatrixView<T> scores, MatrixView<std::int32_t> best) {
   const ItemBlocks<T> blocks(items, offset);
   for (std::size_t u = 0; u < users.rows(); ++u) {
     std::ranges::fill(scores.row(u), -std::numeric_limits<T>::infinity());
@@ -116,7 +117,8 @@ void fold_in(const MatrixFactorizationObjective& objective, CsrView<T> ratings, 
           {table.factors.data(), biases, table.stride, row.indices, row.values, static_cast<T>(mean)}, equations, tile);
       const auto reg = static_cast<T>(objective.weight(row.size()));
       if (objective.nonnegative) {
-        kernels::nonnegative_descent<T>(equations, reg, biases != nullptr ? table.k : order, x.data(), kSweeps, scratch);
+        kernels::nonnegative_descent<T>(equations, reg, biases != nullptr ? table.k : order, x.data(), kSweeps,
+                                        scratch);
       } else {
         kernels::conjugate_gradient<T>(equations, reg, x.data(), limits, scratch);
       }

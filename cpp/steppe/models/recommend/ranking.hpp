@@ -13,8 +13,8 @@ namespace steppe {
 // Row u of `scores` and `items`: the best columns of users * items' + offset, falling, without the stored columns of
 // row u of `excluded` (ignored if it has no rows). Where too few are left, -inf and -1. The full table is never formed.
 template <class T>
-void top_items(MatrixView<const T> users, MatrixView<const T> items, std::span<const T> offset,
-               CsrView<T> excluded, std::uint32_t n_threads, MatrixView<T> scores, MatrixView<std::int32_t> best);
+void top_items(MatrixView<const T> users, MatrixView<const T> items, std::span<const T> offset, CsrView<T> excluded,
+               std::uint32_t n_threads, MatrixView<T> scores, MatrixView<std::int32_t> best);
 
 // out[n] = users[u[n]] . items[i[n]].
 template <class T>

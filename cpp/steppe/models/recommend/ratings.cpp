@@ -60,7 +60,7 @@ RatingSummary summarise_ratings(CsrView<T> ratings, Link& link) {
 }
 
 template <class T>
-RatingColumns<T> columns_of(CsrView<T> rows) {
+RatingColumns<T> columns_of(CsrView<T> rows, std::size_t first_user) {
   RatingColumns<T> columns;
   columns.offsets.assign(rows.cols() + 1, 0);
   for (const std::int32_t item : indices_of(rows)) ++columns.offsets[static_cast<std::size_t>(item) + 1];
@@ -72,7 +72,7 @@ RatingColumns<T> columns_of(CsrView<T> rows) {
     const auto row = rows.row(u);
     for (std::size_t n = 0; n < row.size(); ++n) {
       const auto place = static_cast<std::size_t>(next[static_cast<std::size_t>(row.indices[n])]++);
-      columns.users[place] = static_cast<std::int32_t>(u);
+      columns.users[place] = static_cast<std::int32_t>(first_user + u);
       columns.values[place] = row.values[n];
     }
   }
@@ -81,7 +81,7 @@ RatingColumns<T> columns_of(CsrView<T> rows) {
 
 template RatingSummary summarise_ratings(CsrView<float>, Link&);
 template RatingSummary summarise_ratings(CsrView<double>, Link&);
-template RatingColumns<float> columns_of(CsrView<float>);
-template RatingColumns<double> columns_of(CsrView<double>);
+template RatingColumns<float> columns_of(CsrView<float>, std::size_t);
+template RatingColumns<double> columns_of(CsrView<double>, std::size_t);
 
 }  // namespace steppe

@@ -12,9 +12,9 @@ namespace steppe {
 // What all ranks know of the ratings they hold together.
 struct RatingSummary {
   double mean = 0;
-  double scale = 1;                       // standard deviation; 1 where all ratings are equal
+  double scale = 1;  // standard deviation; 1 where all ratings are equal
   std::uint64_t n_ratings = 0;
-  std::uint64_t first_user = 0;           // number of this rank's first user over all ranks
+  std::uint64_t first_user = 0;            // number of this rank's first user over all ranks
   std::vector<std::uint64_t> item_counts;  // over all ranks
 };
 
@@ -39,8 +39,8 @@ struct RatingColumns {
   }
 };
 
-// The transpose of some rows of a CSR matrix, user 0 being the first of them.
+// The transpose of some rows of a CSR matrix, which are users first_user, first_user + 1, ...
 template <class T>
-RatingColumns<T> columns_of(CsrView<T> rows);
+RatingColumns<T> columns_of(CsrView<T> rows, std::size_t first_user = 0);
 
 }  // namespace steppe

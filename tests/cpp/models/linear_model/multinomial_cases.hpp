@@ -14,7 +14,7 @@
 
 template <class T>
 struct MultinomialFitted {
-  std::vector<T> weights, intercept, dual, log_normaliser;
+  std::vector<T> weights, intercept, dual;
   std::vector<double> objectives;
   bool operator==(const MultinomialFitted&) const = default;
 };
@@ -22,8 +22,12 @@ struct MultinomialFitted {
 template <class T>
 steppe::MultinomialLogisticData<T, steppe::CsrView<T>> rows_of(const SoftmaxCase<T>& data, std::size_t first,
                                                                std::size_t last) {
-  return {data.csr().rows_between(first, last), std::span(data.labels).subspan(first, last - first),
-          std::span(data.weights).subspan(first, last - first), {}, {}, {}, {}};
+  return {data.csr().rows_between(first, last),
+          std::span(data.labels).subspan(first, last - first),
+          std::span(data.weights).subspan(first, last - first),
+          {},
+          {},
+          {}};
 }
 
 template <class T>
@@ -43,7 +47,6 @@ MultinomialFitted<T> advance(steppe::FitSession& session, std::uint32_t rounds) 
   read("weights", fitted.weights);
   read("intercept", fitted.intercept);
   read("dual", fitted.dual);
-  read("log_normaliser", fitted.log_normaliser);
   return fitted;
 }
 
@@ -71,10 +74,12 @@ MultinomialFitted<T> fit_on_ranks(const SoftmaxCase<T>& data, const steppe::Mult
   std::vector<MultinomialFitted<T>> all(n_ranks);
   on_ranks(n_ranks, [&](std::uint32_t rank, steppe::Link& link) {
     all[rank] = advance<T>(
-        *steppe::make_multinomial_logistic_session(params, rows_of(data, bounds[rank], bounds[rank + 1]), link), rounds);
+        *steppe::make_multinomial_logistic_session(params, rows_of(data, bounds[rank], bounds[rank + 1]), link),
+        rounds);
   });
   for (const auto& fitted : all) {
-    if (fitted.weights != all[0].weights || fitted.objectives != all[0].objectives) throw std::logic_error("ranks differ");
+    if (fitted.weights != all[0].weights || fitted.objectives != all[0].objectives)
+      throw std::logic_error("ranks differ");
   }
   return all[0];
 }

@@ -11,7 +11,8 @@ using kernels::LogSum;
 TEST_CASE_TEMPLATE("exponential agrees with the library's", T, float, double) {
   for (double x = -80; x < 80; x += 0.37) {
     const T at = static_cast<T>(x);
-    CHECK(double{kernels::exponential(at)} == doctest::Approx(std::exp(double{at})).epsilon(sizeof(T) == 4 ? 4e-7 : 2e-15));
+    CHECK(double{kernels::exponential(at)} ==
+          doctest::Approx(std::exp(double{at})).epsilon(sizeof(T) == 4 ? 4e-7 : 2e-15));
   }
   CHECK(kernels::exponential(T(-1e30)) == 0);
   CHECK(std::isfinite(kernels::exponential(T(1e30))));
@@ -78,7 +79,8 @@ TEST_CASE("the residual is the derivative of the loss by the scores") {
       for (std::size_t i = 0; i < 6; ++i) {
         const auto row = data.csr().row(i);
         double x = j == 5 ? 1 : 0;
-        for (std::size_t e = 0; e < row.size(); ++e) x += row.indices[e] == static_cast<std::int32_t>(j) ? row.values[e] : 0;
+        for (std::size_t e = 0; e < row.size(); ++e)
+          x += row.indices[e] == static_cast<std::int32_t>(j) ? row.values[e] : 0;
         slope += x * residual[i * lanes + c];
       }
       double& place = w[j * lanes + c];

@@ -1,0 +1,140 @@
+#include "steppe/models/linear_model/ds_mlr_session.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "steppe/kernels/row_scores.hpp"
+
+namespace steppe {
+namespace {
+
+// Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
+template <class T>
+void centre(std::span<T> intercept) {
+  const double mean = std::accumulate(intercept.begin(), intercept.end(), 0.0) / double(intercept.size());
+  for (T& value : intercept) value = static_cast<T>(double{value} - mean);
+}
+
+}  // namespace
+
+template <class T>
+DsMlrSession<T>::DsMlrSession(Problem problem, std::vector<Shard> shards, std::vector<std::int32_t> columns, Link& link,
+                              DsMlrOptions options)
+    : columns_(std::move(columns)), link_(link), options_(options), problem_(std::move(problem)),
+      shards_(std::move(shards)) {
+  running();
+}
+
+template <class T>
+typename DsMlrSession<T>::Running& DsMlrSession<T>::running() const {
+  if (!running_) {
+    EngineOptions engine = options_.engine;
+    engine.seed += rounds_before_;  // other orders than those already used
+    running_ =
+        std::make_unique<Running>(problem_, std::move(shards_), link_, options_.n_threads, engine, Problem::kTrain);
+  }
+  return *running_;
+}
+
+template <class T>
+Progress DsMlrSession<T>::advance(std::uint32_t rounds, Control& control) {
+  return running().advance(rounds * options_.n_sweeps, control);
+}
+
+template <class T>
+double DsMlrSession<T>::objective(Control& control) {
+  return running().objective(control);
+}
+
+template <class T>
+std::uint32_t DsMlrSession<T>::rounds_done() const {
+  return (rounds_before_ + (running_ ? running_->rounds_done() : 0)) / options_.n_sweeps;
+}
+
+template <class T>
+ArrayMap DsMlrSession<T>::state() const {
+  return running().state();
+}
+
+template <class T>
+void DsMlrSession<T>::restore(const ArrayMap& state) {
+  running().restore(state);
+}
+
+// Only what is a sum over the rows of this process can be made again.
+template <class T>
+bool DsMlrSession<T>::hands_over(const Problem& problem) const {
+  const std::size_t bytes = std::size_t{problem.settings().n_features} * problem.classes().n_classes * sizeof(T);
+  return link_.size() == 1 && !problem.starts_from_weights() && bytes >= options_.hand_over_bytes;
+}
+
+template <class T>
+void DsMlrSession<T>::collect(std::span<T> weights, std::span<T> intercept) {
+  running().problem().collect_into(weights, intercept);
+  Control undisturbed;
+  running().engine().run(Problem::kCollect, 1, false, undisturbed);
+}
+
+template <class T>
+ArrayMap DsMlrSession<T>::result() {
+  const std::size_t k = problem_.classes().n_classes;
+  ArrayMap fitted;
+  fitted["intercept"] = Array::zeros<T>({k});
+  const auto intercept = fitted["intercept"].template as<T>();
+  if (!hands_over(problem_)) {
+    fitted["weights"] = Array::zeros<T>({problem_.settings().n_features, k});
+    collect(fitted["weights"].template as<T>(), intercept);
+  } else {
+    if (running_) {
+      collect({}, intercept);
+      intercept_.assign(intercept.begin(), intercept.end());
+      rounds_before_ += running_->rounds_done();
+      shards_ = std::move(running_->shards());
+      running_.reset();
+      problem_.start_from_dual(intercept_);
+    }
+    std::ranges::copy(intercept_, intercept.begin());
+    fitted["weights"] = Array::zeros<T>({problem_.settings().n_features, k});
+    weights_from_duals(fitted["weights"].template as<T>());
+  }
+  centre(intercept);
+  if (options_.keep_dual) add_duals(fitted);
+  return fitted;
+}
+
+template <class T>
+void DsMlrSession<T>::weights_from_duals(std::span<T> weights) const {
+  const std::size_t k = problem_.classes().n_classes;
+  std::vector<T> step(k);
+  for (const Shard& shard : shards_) {
+    for (std::size_t i = 0; i < shard.x.rows(); ++i) {
+      std::copy_n(shard.dual.data() + i * k, k, step.data());
+      step[static_cast<std::size_t>(shard.labels[i])] -= 1;
+      const T scale = static_cast<T>(-double{shard.weight[i]} / problem_.settings().alpha);
+      for (T& value : step) value *= scale;
+      kernels::add_row_outer(shard.x.row(i), std::span<const T>(step), weights);
+    }
+  }
+}
+
+// Of this rank's rows, in their order: shard s of n holds rows s, s + n, s + 2n, ...
+template <class T>
+void DsMlrSession<T>::add_duals(ArrayMap& fitted) const {
+  const std::size_t k = problem_.classes().n_classes;
+  std::size_t n_rows = 0;
+  for (const Shard& shard : shards()) n_rows += shard.x.rows();
+  fitted["dual"] = Array::zeros<T>({n_rows, k});
+  T* dual = fitted["dual"].template as<T>().data();
+  for (std::size_t s = 0; s < shards().size(); ++s) {
+    const Shard& shard = shards()[s];
+    for (std::size_t i = 0; i < shard.x.rows(); ++i) {
+      std::copy_n(shard.dual.data() + i * k, k, dual + (s + i * shards().size()) * k);
+    }
+  }
+}
+
+template class DsMlrSession<float>;
+template class DsMlrSession<double>;
+
+}  // namespace steppe
