@@ -6,17 +6,10 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "Native code of steppe; use the estimators of the package instead.";
   register_errors(module);
   register_build_info(module);
-<<<<<<< HEAD
-  if (register_session) register_session(module);  // before the families: they return its FitSession
-  if (register_datasets) register_datasets(module);
-  if (register_recommend) register_recommend(module);
-  if (register_linear_model) register_linear_model(module);
-  if (register_blas) register_blas(module);
-  if (register_metric) register_metric(module);
-=======
   register_session(module);  // before the families: they return its FitSession
   register_datasets(module);
   register_recommend(module);
   register_linear_model(module);
->>>>>>> main
+  register_blas(module);
+  register_metric(module);
 }
