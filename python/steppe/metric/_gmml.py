@@ -47,7 +47,7 @@ class GMML(BaseMahalanobis):
         identity.
     n_constraints : int or None, default=None
         Pairs sampled when points with labels are given, half of them similar; None is 40 times the square of the
-        number of classes.
+        number of classes, at most 10 for each point.
     schedule : {"auto", "serial", "bsp"}, default="auto"
     max_iter : int, default=1
         The fit is one iteration; this and ``tol`` have no effect.

@@ -54,7 +54,7 @@ class ITML(BaseMahalanobis):
         not fall: another path to the same optimum.
     n_constraints : int or None, default=None
         Pairs sampled when points with labels are given, half of them similar; None is 40 times the square of the
-        number of classes.
+        number of classes, at most 10 for each point.
     schedule : {"auto", "serial", "bsp"}, default="auto"
         One thread, or all of them; the result is the same.
     max_iter : int, default=1000

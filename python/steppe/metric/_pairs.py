@@ -134,7 +134,8 @@ def _sampled(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
     data = check_classification(estimator, plan, X, y)
     codes = plan.cluster.gather(data.codes)
     begin = sum(len(part) for part in codes[: plan.cluster.rank])
-    n_pairs = estimator.n_constraints or 40 * len(data.classes) ** 2
+    n_rows = sum(len(part) for part in codes)
+    n_pairs = estimator.n_constraints or min(40 * len(data.classes) ** 2, 10 * n_rows)
     with plan.cluster.agree():
         sampled, sign = sample_pairs(np.concatenate(codes), n_pairs, np.random.default_rng([plan.seed, 0]))
     used, pairs = _compressed(sampled)
