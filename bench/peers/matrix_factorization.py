@@ -311,11 +311,12 @@ def main() -> None:
     page = [
         "# Matrix factorisation against libmf and cmfrec",
         "",
-        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores shared with other work; Python "
+        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.0f}; Python "
         f"{platform.python_version()}, steppe {steppe.__version__}, libmf {version('libmf')}, cmfrec {version('cmfrec')}, NumPy "
         f"{np.__version__}. k = 32 for all. Each time is a whole call of fit, set-up included, from data in the "
         f"library's own format; medians of {arguments.repeats} interleaved runs of the fewest iterations that reach the "
-        f"error, for the fastest configuration of each library. Goals: {GOAL} times faster than the better rival on one "
+        f"error, for the fastest configuration of each library. With a load above the number of cores only processor "
+        f"time means much, and nothing says how two threads scale. Goals: {GOAL} times faster than the better rival on one "
         f"thread, and {THREADS_GOAL} times faster iterations on two threads than on one.",
         "",
         *planted_page(arguments.repeats),

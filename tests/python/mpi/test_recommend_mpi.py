@@ -29,7 +29,12 @@ def shares_of(cluster, shares, n):
 
 @pytest.mark.parametrize(
     "params",
-    [{"schedule": "bsp"}, {"schedule": "nomad", "n_jobs": 2}, {"solver": "als"}, {"solver": "als", "nonnegative": True}],
+    [
+        {"schedule": "bsp"},
+        {"schedule": "nomad", "n_jobs": 2},
+        {"solver": "als"},
+        {"solver": "als", "nonnegative": True},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("shares", ["equal", "all on one", "one row on one"])

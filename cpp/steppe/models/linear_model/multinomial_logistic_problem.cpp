@@ -137,9 +137,8 @@ void MultinomialLogisticProblem<T>::fold(Shard& shard, TokenView<T> token) const
 
 template <class T>
 void MultinomialLogisticProblem<T>::initialise(Shard& shard, TokenView<T> token) const {
-  kernels::add_dual_weights(dual_rows(shard), shard.labels,
-                            static_cast<std::int32_t>(classes_.first_class(token.id)), dual_block(token),
-                            classes_.lanes, dual_settings(), shard.scratch);
+  kernels::add_dual_weights(dual_rows(shard), shard.labels, static_cast<std::int32_t>(classes_.first_class(token.id)),
+                            dual_block(token), classes_.lanes, dual_settings(), shard.scratch);
 }
 
 template <class T>

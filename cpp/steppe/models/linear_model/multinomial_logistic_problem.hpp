@@ -84,8 +84,8 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   const ClassBlocks& classes() const { return classes_; }
   const Settings& settings() const { return settings_; }
 
-  // Labels and weights are copied. `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of an
-  // earlier fit, or empty.
+  // Labels and weights are copied. `total_weight`: the sum of all weights of all ranks. `dual` (rows x n_classes): of
+  // an earlier fit, or empty.
   Shard make_shard(LabelledRows<T> rows, double total_weight, std::span<const T> dual) const;
 
   bool starts_from_weights() const { return !start_.weights.empty(); }
