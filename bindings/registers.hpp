@@ -10,7 +10,5 @@ void register_session(pybind11::module_& module);
 void register_datasets(pybind11::module_& module);
 void register_recommend(pybind11::module_& module);
 void register_linear_model(pybind11::module_& module);
-void register_blas(pybind11::module_& module);
-void register_metric(pybind11::module_& module);
 
 }  // namespace steppe::bindings
