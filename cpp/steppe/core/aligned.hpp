@@ -1,13 +1,17 @@
 #pragma once
 
 #include <cstddef>
-#include <new>
 #include <vector>
 
 namespace steppe {
 
 // A cache line, and the widest vector register: what arrays that kernels stream over are aligned to.
 inline constexpr std::size_t kCacheLine = 64;
+
+// Uninitialised memory at the start of a cache line. Where there is much of it, it asks the system for huge pages: the
+// rows that kernels read lie anywhere, and with small pages nearly each of them costs a walk through the page tables.
+void* allocate_aligned(std::size_t bytes);
+void free_aligned(void* memory, std::size_t bytes) noexcept;
 
 template <class T>
 struct AlignedAllocator {
@@ -16,8 +20,8 @@ struct AlignedAllocator {
   template <class U>
   AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
 
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{kCacheLine})); }
-  void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, std::align_val_t{kCacheLine}); }
+  T* allocate(std::size_t n) { return static_cast<T*>(allocate_aligned(n * sizeof(T))); }
+  void deallocate(T* p, std::size_t n) noexcept { free_aligned(p, n * sizeof(T)); }
   template <class U>
   bool operator==(const AlignedAllocator<U>&) const noexcept {
     return true;
