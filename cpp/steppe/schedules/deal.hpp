@@ -26,6 +26,10 @@ class Deal {
   }
 
   std::uint32_t n_packets() const noexcept { return static_cast<std::uint32_t>(first_.size()) - 1; }
+  // Of the largest packet.
+  std::uint32_t most_tokens() const noexcept {
+    return n_packets() == 0 ? 0 : static_cast<std::uint32_t>((ids_.size() + n_packets() - 1) / n_packets());
+  }
   std::span<const std::uint32_t> packet(std::uint32_t p) const noexcept {
     return std::span(ids_).subspan(first_[p], first_[p + 1] - first_[p]);
   }

@@ -52,8 +52,8 @@ class Engine {
   // but the round is not: resume from the last cut. Throws what a visit threw, on every rank.
   RunResult run(Pass pass, std::uint32_t rounds, bool training, Control& control) {
     RunResult result;
-    // One packet holds all tokens already: dealing it again would only copy it.
-    const bool deals = P::redeal && training && state_.deal.n_packets() > 1;
+    // One packet on one shard: dealing it again would only copy it.
+    const bool deals = P::redeal && training && (state_.deal.n_packets() > 1 || state_.n_shards() > 1);
     for (std::uint32_t done = 0; done < rounds && !result.stopped;) {
       if (deals) deal(control);
       const RunSpec spec{pass, deals ? 1 : rounds, training};

@@ -37,6 +37,8 @@ Packet<typename P::Row>* new_packet(RankState<P>& state, std::uint32_t id) {
   packet->header.id = id;
   packet->header.n_tokens = static_cast<std::uint32_t>(ids.size());
   packet->ids.assign(ids.begin(), ids.end());
+  // Room for the largest: its memory will serve packets of other deals, too.
+  packet->rows.reserve(std::size_t{state.deal.most_tokens()} * state.problem.row_size());
   packet->rows.resize(ids.size() * state.problem.row_size());
   packet->globals.clear();
   return packet;
