@@ -49,5 +49,3 @@ BENCHMARK(bsp_visits)->Arg(1)->Arg(2)->UseRealTime();
 BENCHMARK(nomad_drain)->Arg(2)->UseRealTime();
 
 }  // namespace
-
-BENCHMARK_MAIN();

@@ -33,7 +33,7 @@ struct Text {
     shuffle(std::span(order), stream);
     token.resize(kFeatures * lanes);
     dual.resize(kRows * lanes);
-    scratch.resize(kernels::kDualScratch * lanes);
+    scratch.resize(kernels::dual_scratch(n_classes, lanes));
   }
 
   kernels::RowsView<float> x() const {
@@ -46,7 +46,6 @@ struct Text {
   std::vector<std::int32_t> indices, labels;
   std::vector<float> values;
   std::vector<float> weight = std::vector<float>(kRows, 1.0f / kRows), curvature = std::vector<float>(kRows, 5.0f);
-  std::vector<float> normaliser = std::vector<float>(kRows), share = std::vector<float>(kRows);
   std::vector<std::uint32_t> order;
   AlignedVector<float> token, dual, scratch;
 };
@@ -55,15 +54,11 @@ void dual_sweep(benchmark::State& state) {
   Text text(static_cast<std::size_t>(state.range(0)));
   for (std::size_t i = 0; i < Text::kRows; ++i)
     text.dual[i * text.lanes + static_cast<std::size_t>(text.labels[i])] = 1;
-  const kernels::DualRows<float> rows{text.x(), text.weight, text.curvature, text.normaliser.data(), text.order};
-  const kernels::DualBlock<float> block{.weights = text.token.data(),
-                                        .dual = text.dual.data(),
-                                        .log_share = text.share.data(),
-                                        .lanes = text.lanes,
-                                        .n_classes = text.n_classes,
-                                        .all_classes = true};
+  const kernels::DualRows<float> rows{text.x(), text.weight, text.curvature, text.dual.data(), text.lanes, text.order};
+  const kernels::DualBlock<float> block{.weights = text.token.data(), .n_classes = text.n_classes};
+  const kernels::DualBlocks<float> classes{std::span(&block, 1), text.lanes, true};
   for (auto _ : state) {
-    kernels::sweep_softmax_dual(rows, block, {.inverse_alpha = 25000.0f}, std::span<float>(text.scratch));
+    kernels::sweep_softmax_dual(rows, classes, {.inverse_alpha = 25000.0f}, std::span<float>(text.scratch));
   }
   state.SetItemsProcessed(state.iterations() * text.work());
 }
@@ -84,5 +79,3 @@ BENCHMARK(dual_sweep)->Arg(16)->Arg(100)->Arg(200)->Arg(1000);
 BENCHMARK(score_fold)->Arg(16)->Arg(100)->Arg(200)->Arg(1000);
 
 }  // namespace
-
-BENCHMARK_MAIN();

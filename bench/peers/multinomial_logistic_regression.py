@@ -375,7 +375,7 @@ def main() -> None:
     X, y, X_test, y_test = load()
     best = optimum(X, y)
     results = {threads: race(X, y, best, threads, options.repeats) for threads in (1, 2)}
-    launcher = ["mpiexec", "-n", "2"]
+    launcher = [str(Path(sys.executable).parent / "mpiexec"), "-n", "2"]
     ranks = [(alone("thread")[0], alone("rank", launcher)[0]) for _ in range(options.repeats)]
     accuracy = ours()(5).fit(X, y).score(X_test, y_test)
     text = report(results, best, accuracy, options.repeats, ranks, alone("memory"))
