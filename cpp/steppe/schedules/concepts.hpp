@@ -23,12 +23,29 @@ namespace steppe {
 // The model's own numbering; the engine only hands it on.
 using Pass = std::uint8_t;
 
+// Whether to end early; asked with the number of updates made since it was asked last.
+class HaltProbe {
+ public:
+  HaltProbe() = default;
+  template <class Halted>
+  explicit HaltProbe(Halted& halted)
+      : halted_(&halted),
+        ask_([](const void* h, std::uint64_t n) { return (*static_cast<Halted*>(const_cast<void*>(h)))(n); }) {}
+
+  bool operator()(std::uint64_t updates) const { return ask_ != nullptr && ask_(halted_, updates); }
+
+ private:
+  const void* halted_ = nullptr;
+  bool (*ask_)(const void*, std::uint64_t) = nullptr;
+};
+
 struct VisitContext {
   std::uint64_t seed = 0;
   std::uint32_t round = 0;  // training rounds before this one: step sizes count by it
   std::uint32_t shard = 0, n_shards = 1;
   Pass pass = 0;
   std::span<double> globals;  // this shard's working copy: read it and add to it; empty when n_globals() is 0
+  HaltProbe halted;           // for a visit of a packet that may take long: what it leaves half done must be usable
 };
 
 template <class Row>

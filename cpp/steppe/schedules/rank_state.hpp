@@ -70,8 +70,13 @@ struct RankState {
   std::uint32_t seat_of_packet(std::uint32_t packet) const { return (packet + n_shards() - rotation) % n_shards(); }
 
   VisitContext context(std::uint32_t local, const RunSpec& spec, std::uint32_t round_of_run) {
-    return {options.seed, training_round + round_of_run, first_shard() + local, n_shards(),
-            spec.pass,    globals.working(local)};
+    return {options.seed,
+            training_round + round_of_run,
+            first_shard() + local,
+            n_shards(),
+            spec.pass,
+            globals.working(local),
+            {}};
   }
 
   void note(std::uint32_t local, EventKind kind, const PacketHeader& header) {

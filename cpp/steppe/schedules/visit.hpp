@@ -68,7 +68,9 @@ VisitStats visit_packet(P& problem, typename P::Shard& shard, Packet<typename P:
   VisitStats stats;
   if constexpr (VisitsBundle<P>) {
     if (!touches_any(problem, shard, bundle.ids(), context.pass)) return stats;
-    stats = problem.visit(shard, bundle, context);
+    VisitContext interruptible = context;
+    interruptible.halted = HaltProbe(halted);
+    stats = problem.visit(shard, bundle, interruptible);
     halted(stats.updates);
   } else {
     order_visits(order, bundle.size(), context, packet.header.id);

@@ -43,6 +43,16 @@ struct Slow : toy::One<double> {
   }
 };
 
+// A visit that ends only when it is told to.
+struct Endless : toy::Bundled<double> {
+  using toy::Bundled<double>::Bundled;
+  steppe::VisitStats visit(toy::Shard& s, steppe::Bundle<double> bundle, const steppe::VisitContext& c) {
+    auto stats = toy::Bundled<double>::visit(s, bundle, c);
+    while (c.pass == toy::kTrain && !c.halted(5000)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return stats;
+  }
+};
+
 template <class P>
 steppe::Engine<P> make_engine(P& problem, std::vector<toy::Shard>& shards, steppe::Link& link, steppe::Team& team,
                               Schedule schedule) {
@@ -111,6 +121,22 @@ TEST_CASE("a stop on one rank stops all, keeps whole visits and conserves tokens
         auto engine = make_engine(problem, shards, link, team, schedule);
         const auto result = engine.run(toy::kTrain, 100000, true, stop);
         CHECK(result.stopped);
+        check_tokens_conserved(link, engine.cut(), 24);
+      });
+    }
+  }
+}
+
+TEST_CASE("a stop reaches into a visit of a packet") {
+  for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+    for (const Layout& layout : {Layout{1}, Layout{3}, Layout{2, 1}}) {
+      on_ranks(static_cast<std::uint32_t>(layout.size()), [&](std::uint32_t rank, steppe::Link& link) {
+        Endless problem(24);
+        auto shards = toy::make_shards(before(layout, rank), layout[rank], 24);
+        steppe::Team team(layout[rank]);
+        StopAt stop(rank == 0 ? 1 : 1 << 30);
+        auto engine = make_engine(problem, shards, link, team, schedule);
+        CHECK(engine.run(toy::kTrain, 2, true, stop).stopped);
         check_tokens_conserved(link, engine.cut(), 24);
       });
     }

@@ -1,6 +1,11 @@
 #include "steppe/models/linear_model/multinomial_logistic_problem.hpp"
 
 namespace steppe {
+namespace {
+
+constexpr std::size_t kUpdatesBetweenAsking = 1 << 18;
+
+}  // namespace
 
 template <class T>
 MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> rows, double total_weight,
@@ -116,8 +121,17 @@ VisitStats MultinomialLogisticProblem<T>::train(Shard& shard, Bundle<T> bundle, 
   shuffle_rows(shard, context);
   const auto classes = dual_blocks(shard, bundle);
   for (const auto& block : classes.blocks) move_intercept<Exclusive>(block, context);
-  const std::size_t n = kernels::sweep_softmax_dual(dual_rows(shard), classes, dual_settings(), shard.scratch);
-  return {n * classes.n_classes(), 0};
+  // In parts that take some milliseconds: between rows the weights and the dual variables agree.
+  const std::size_t part = std::max<std::size_t>(1, kUpdatesBetweenAsking / classes.n_classes());
+  auto rows = dual_rows(shard);
+  VisitStats stats;
+  for (auto left = rows.order; !left.empty(); left = left.subspan(rows.order.size())) {
+    rows.order = left.first(std::min(part, left.size()));
+    const std::size_t n = kernels::sweep_softmax_dual(rows, classes, dual_settings(), shard.scratch);
+    stats.updates += n * classes.n_classes();
+    if (context.halted(n * classes.n_classes())) break;
+  }
+  return stats;
 }
 
 template <class T>
