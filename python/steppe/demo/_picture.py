@@ -30,6 +30,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         panel.set(title=f"{estimator}\n{data}", xlabel="seconds", ylabel="objective above the lowest, relative")
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.tick_params(axis="x", which="both", labelsize=8, labelrotation=30)
         panel.legend(fontsize=8)
         panel.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
