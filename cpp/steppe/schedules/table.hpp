@@ -80,7 +80,15 @@ void deal_again(RankState<P>& state, Control& control) {
     return std::span(mine[packet_of[id]]->rows).subspan(std::size_t{place_of[id]} * row_size, row_size);
   };
 
+  std::vector<std::size_t> n_leaving(state.link.size(), 0);
+  for (const Packet<Row>* packet : old) {
+    for (const std::uint32_t id : packet->ids) ++n_leaving[home_of_packet(state, packet_of[id])];
+  }
   std::vector<Bytes> messages(state.link.size(), open_frame({state.run}));
+  for (std::uint32_t to = 0; to < state.link.size(); ++to) {
+    if (to == state.link.rank()) continue;
+    messages[to].reserve(messages[to].size() + n_leaving[to] * (sizeof(std::uint32_t) + row_size * sizeof(Row)));
+  }
   for (Packet<Row>* packet : old) {
     const auto bundle = packet->bundle(row_size);
     for (std::size_t i = 0; i < bundle.size(); ++i) {
