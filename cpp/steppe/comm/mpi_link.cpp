@@ -116,9 +116,35 @@ MPI_Comm duplicate(MPI_Comm original, double timeout) {
   return *made;
 }
 
+// Large buffers that were sent, for frames that arrive: in a ring each rank sends one and receives one, and memory
+// fresh from the system would cost more than the transfer.
+class SpareBuffers {
+ public:
+  void give(Bytes bytes) {
+    if (bytes.capacity() < kLarge) return;
+    if (spare_.size() == kMost) spare_.erase(spare_.begin());
+    spare_.push_back(std::move(bytes));
+  }
+  Bytes take(std::size_t size) {
+    const auto fits = [&](const Bytes& bytes) { return bytes.capacity() >= size && bytes.capacity() / 2 <= size; };
+    const auto found = std::ranges::find_if(spare_, fits);
+    if (found == spare_.end()) return Bytes(size);
+    Bytes bytes = std::move(*found);
+    spare_.erase(found);
+    bytes.resize(size);
+    return bytes;
+  }
+
+ private:
+  static constexpr std::size_t kLarge = std::size_t{1} << 20, kMost = 2;
+  std::vector<Bytes> spare_;
+};
+
 // Sends under way, and their bytes.
 class Outgoing {
  public:
+  explicit Outgoing(SpareBuffers& spare) : spare_(spare) {}
+
   void post(MPI_Comm comm, std::uint32_t to, int tag, Bytes bytes) {
     reap();
     MPI_Request request = MPI_REQUEST_NULL;
@@ -132,7 +158,8 @@ class Outgoing {
   bool reap() {
     for (std::size_t looks = std::min(kReapLooks, pending_.size()); looks > 0; --looks) {
       Piece& oldest = pending_.front();
-      if (!finished(oldest.request, "MPI_Isend")) pending_.push_back(std::move(oldest));
+      if (finished(oldest.request, "MPI_Isend")) spare_.give(std::move(oldest.bytes));
+      else pending_.push_back(std::move(oldest));
       pending_.pop_front();
     }
     return pending_.empty();
@@ -143,13 +170,15 @@ class Outgoing {
     MPI_Request request;
     Bytes bytes;
   };
+  SpareBuffers& spare_;
   std::deque<Piece> pending_;
 };
 
 // Receives under way, in the order in which MPI matched them, and frames whose last piece is still to come.
 class Incoming {
  public:
-  Incoming(std::uint32_t ranks, std::size_t piece_bytes) : partial_(ranks), piece_bytes_(piece_bytes) {}
+  Incoming(std::uint32_t ranks, std::size_t piece_bytes, SpareBuffers& spare)
+      : spare_(spare), partial_(ranks), piece_bytes_(piece_bytes) {}
 
   std::optional<Frame> next(MPI_Comm comm) {
     while (true) {
@@ -183,7 +212,8 @@ class Incoming {
     if (!found) return;
     int size = 0;
     check(MPI_Get_count(&status, MPI_BYTE, &size), "MPI_Get_count", status.MPI_SOURCE);
-    Piece piece{MPI_REQUEST_NULL, static_cast<std::uint32_t>(status.MPI_SOURCE), Bytes(static_cast<std::size_t>(size))};
+    Piece piece{MPI_REQUEST_NULL, static_cast<std::uint32_t>(status.MPI_SOURCE),
+                spare_.take(static_cast<std::size_t>(size))};
     check(MPI_Imrecv(piece.bytes.data(), size, MPI_BYTE, &message, &piece.request), "MPI_Imrecv", status.MPI_SOURCE);
     pending_.push_back(std::move(piece));
   }
@@ -198,6 +228,7 @@ class Incoming {
     return Frame{piece.from, std::exchange(partial, {})};
   }
 
+  SpareBuffers& spare_;
   std::deque<Piece> pending_;
   std::vector<Bytes> partial_;
   std::size_t piece_bytes_;
@@ -256,8 +287,8 @@ class MpiLink final : public Link {
  public:
   MpiLink(MPI_Comm comm, const MpiLinkOptions& options)
       : comm_(comm), rank_(ask(MPI_Comm_rank)), size_(ask(MPI_Comm_size)), timeout_(options.timeout_seconds),
-        piece_bytes_(options.piece_bytes), outgoing_(std::make_unique<Outgoing>()),
-        incoming_(std::make_unique<Incoming>(size_, options.piece_bytes)), attendance_(rank_, size_) {}
+        piece_bytes_(options.piece_bytes), outgoing_(std::make_unique<Outgoing>(spare_)),
+        incoming_(std::make_unique<Incoming>(size_, options.piece_bytes, spare_)), attendance_(rank_, size_) {}
 
   ~MpiLink() override {
     if (finalized()) return;
@@ -410,6 +441,7 @@ class MpiLink final : public Link {
   std::uint32_t rank_, size_;
   double timeout_;
   std::size_t piece_bytes_;
+  SpareBuffers spare_;
   std::unique_ptr<Outgoing> outgoing_;
   std::unique_ptr<Incoming> incoming_;
   Attendance attendance_;

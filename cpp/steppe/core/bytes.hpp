@@ -1,15 +1,21 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <utility>
 #include <vector>
+
+#include "steppe/core/aligned.hpp"
 
 namespace steppe {
 
 // Leaves new elements uninitialised: frames are filled at once, so zeroing them first would cost a second pass.
+// Aligned, so that arrays can live in them.
 template <class T>
-struct UninitialisedAllocator : std::allocator<T> {
+struct UninitialisedAllocator : AlignedAllocator<T> {
+  UninitialisedAllocator() = default;
+  template <class U>
+  UninitialisedAllocator(const UninitialisedAllocator<U>&) noexcept {}
+
   template <class U>
   struct rebind {
     using other = UninitialisedAllocator<U>;

@@ -103,23 +103,29 @@ class BspRun {
     state_.rotation = (state_.rotation + 1) % state_.n_shards();
   }
 
-  // Sends an empty frame where there is no packet, so that every rank knows what to wait for.
+  // Where there is no packet an empty frame says so; else one with its head, and one with its rows as they are.
   PacketPtr exchange(PacketPtr leaving) {
     Link& link = state_.link;
-    Bytes bytes = open_frame({state_.run});
-    WireWriter writer(bytes);
-    if (leaving != nullptr) {
-      pack(*leaving, writer);
+    const std::uint32_t to = (link.rank() + link.size() - 1) % link.size(), from = (link.rank() + 1) % link.size();
+    Bytes head = open_frame({state_.run});
+    if (leaving == nullptr) {
+      link.send(to, std::move(head));
+    } else {
+      WireWriter writer(head);
+      pack_head(*leaving, writer);
+      link.send(to, std::move(head));
+      link.send(to, leaving->rows.release());
       state_.pool.release(leaving);
     }
-    link.send((link.rank() + link.size() - 1) % link.size(), std::move(bytes));
 
-    const Bytes arrived = receive_from((link.rank() + 1) % link.size());
+    const Bytes arrived = receive_from(from);
     WireReader reader(arrived);
     read_header(reader, state_.run);
     if (reader.empty()) return nullptr;
     PacketPtr packet = state_.pool.acquire();
-    unpack(*packet, reader, state_.problem.row_size(), 0);
+    unpack_head(*packet, reader, 0);
+    packet->rows.adopt(receive_from(from));
+    invariant(packet->rows.size() == packet->ids.size() * state_.problem.row_size(), "a packet came without its rows");
     return packet;
   }
 

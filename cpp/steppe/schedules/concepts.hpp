@@ -140,7 +140,7 @@ concept TokenProblem =
              TokenView<const typename P::Row> ct, const VisitContext& c, std::span<double> g, Pass pass) {
       { cp.n_tokens() } -> std::same_as<std::uint32_t>;
       { cp.row_size() } -> std::same_as<std::uint32_t>;
-      // A pure function of (seed, id): any rank may create any token.
+      // A pure function of (seed, id), of the whole row: any rank may create any token.
       cp.init_token(t, std::uint64_t{});
       // O(1), constant while the fit lasts; may differ by pass.
       { cp.touches(cs, std::uint32_t{}, pass) } -> std::same_as<bool>;

@@ -68,7 +68,7 @@ void gather_rows(RankState<P>& state, std::span<typename P::Row> rows, bool rele
         writer.put(bundle.id(i));
         writer.put(std::span<const Row>(bundle[i].row));
       }
-      if (release) packet.rows = {};
+      if (release) packet.rows.release();
     }
     const bool mine_left = next < state.parked.size();
     more = false;
@@ -151,7 +151,7 @@ void restore_cut(RankState<P>& state, const ArrayMap& cut) {
     packet->header.id = packets[p];
     packet->header.n_tokens = n;
     packet->ids.assign(ids.begin(), ids.begin() + n);
-    packet->rows.assign(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(n * row_size));
+    packet->rows.assign(rows.first(n * row_size));
     packet->globals.clear();
     state.parked.push_back(packet);
     ids = ids.subspan(n);

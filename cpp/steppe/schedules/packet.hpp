@@ -1,12 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "steppe/comm/wire.hpp"
-#include "steppe/core/aligned.hpp"
+#include "steppe/core/bytes.hpp"
 #include "steppe/schedules/concepts.hpp"
 
 namespace steppe {
@@ -42,12 +44,38 @@ class ShardSet {
   std::vector<std::uint64_t> words_;
 };
 
+// Rows in a buffer that a link can carry away and bring as it is. New rows are not initialised.
+template <class Row>
+class RowBuffer {
+ public:
+  std::size_t size() const noexcept { return bytes_.size() / sizeof(Row); }
+  Row* data() noexcept { return reinterpret_cast<Row*>(bytes_.data()); }
+  const Row* data() const noexcept { return reinterpret_cast<const Row*>(bytes_.data()); }
+  Row* begin() noexcept { return data(); }
+  Row* end() noexcept { return data() + size(); }
+  const Row* begin() const noexcept { return data(); }
+  const Row* end() const noexcept { return data() + size(); }
+
+  void reserve(std::size_t n) { bytes_.reserve(n * sizeof(Row)); }
+  void resize(std::size_t n) { bytes_.resize(n * sizeof(Row)); }
+  void clear() noexcept { bytes_.clear(); }
+  void assign(std::span<const Row> rows) {
+    resize(rows.size());
+    std::ranges::copy(rows, begin());
+  }
+  Bytes release() noexcept { return std::exchange(bytes_, {}); }
+  void adopt(Bytes bytes) noexcept { bytes_ = std::move(bytes); }
+
+ private:
+  Bytes bytes_;
+};
+
 template <class Row>
 struct Packet {
   Packet* next = nullptr;  // of the inbox it waits in
   PacketHeader header;
   std::vector<std::uint32_t> ids;
-  AlignedVector<Row> rows;
+  RowBuffer<Row> rows;
   std::vector<double> globals;  // of the delta packet
   ShardSet todo;                // shards of this rank still to visit in this round; never sent
 
@@ -75,24 +103,35 @@ class PacketPool {
   std::vector<Packet<Row>*> free_;
 };
 
-// On the wire: header, ids, rows, globals. Nothing else, whatever the schedule.
+// On the wire: header, ids, globals, rows. Nothing else, whatever the schedule. Rows may also travel as a frame of
+// their own right behind the rest, without being copied.
 template <class Row>
-void pack(const Packet<Row>& packet, WireWriter& wire) {
+void pack_head(const Packet<Row>& packet, WireWriter& wire) {
   wire.put(packet.header);
   wire.put(std::span<const std::uint32_t>(packet.ids));
-  wire.put(std::span<const Row>(packet.rows));
   wire.put(std::span<const double>(packet.globals));
 }
 
 template <class Row>
-void unpack(Packet<Row>& packet, WireReader& wire, std::uint32_t row_size, std::uint32_t n_globals) {
+void pack(const Packet<Row>& packet, WireWriter& wire) {
+  pack_head(packet, wire);
+  wire.put(std::span<const Row>(packet.rows));
+}
+
+template <class Row>
+void unpack_head(Packet<Row>& packet, WireReader& wire, std::uint32_t n_globals) {
   packet.header = wire.get<PacketHeader>();
   packet.ids.resize(packet.header.n_tokens);
-  packet.rows.resize(std::size_t{packet.header.n_tokens} * row_size);
   packet.globals.resize(packet.header.kind == PacketKind::delta ? n_globals : 0);
   wire.get(std::span<std::uint32_t>(packet.ids));
-  wire.get(std::span<Row>(packet.rows));
   wire.get(std::span<double>(packet.globals));
+}
+
+template <class Row>
+void unpack(Packet<Row>& packet, WireReader& wire, std::uint32_t row_size, std::uint32_t n_globals) {
+  unpack_head(packet, wire, n_globals);
+  packet.rows.resize(std::size_t{packet.header.n_tokens} * row_size);
+  wire.get(std::span<Row>(packet.rows));
 }
 
 }  // namespace steppe

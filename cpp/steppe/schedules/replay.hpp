@@ -49,8 +49,9 @@ class Replay {
       const auto ids = now().deal.packet(p);
       packets_[p].header.id = p;
       packets_[p].ids.assign(ids.begin(), ids.end());
-      for (const std::uint32_t id : ids)
-        packets_[p].rows.insert(packets_[p].rows.end(), row(id).begin(), row(id).end());
+      packets_[p].rows.resize(ids.size() * problem_.row_size());
+      const auto bundle = packets_[p].bundle(problem_.row_size());
+      for (std::size_t i = 0; i < ids.size(); ++i) std::ranges::copy(row(ids[i]), bundle[i].row.begin());
     }
   }
 
