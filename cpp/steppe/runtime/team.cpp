@@ -14,21 +14,21 @@ Team::~Team() {
 }
 
 // Threads are made at the first need: a serial fit creates none.
-void Team::spawn() {
-  if (!threads_.empty()) return;
-  threads_.reserve(size_);
-  for (std::uint32_t member = 0; member < size_; ++member) {
+void Team::spawn(std::uint32_t first) {
+  while (threads_.size() < size_ - first) {
+    const auto member = static_cast<std::uint32_t>(size_ - 1 - threads_.size());
     threads_.emplace_back([this, member](const std::stop_token& stop) { work(stop, member); });
   }
 }
 
-void Team::start(const Job& job) {
-  spawn();
+void Team::post(const Job& job, std::uint32_t first) {
+  spawn(first);
   {
     const std::lock_guard lock(mutex_);
     invariant(busy_ == 0, "a team was given a job while it was busy");
     job_ = &job;
-    busy_ = size_;
+    first_ = first;
+    busy_ = size_ - first;
     ++generation_;
   }
   job_posted_.notify_all();
@@ -47,17 +47,32 @@ void Team::wait() {
   rethrow_first();
 }
 
-void Team::run(const Job& job) {
-  if (size_ == 1) {
+void Team::run_as_first(const Job& job) noexcept {
+  try {
     job(0);
-    return;
+  } catch (...) {
+    keep_exception();
   }
-  start(job);
+}
+
+void Team::run(const Job& job) {
+  post(job, 1);
+  run_as_first(job);
   wait();
 }
 
+void Team::run_polling(const Job& job, Control& control, const std::function<void()>& on_stop) {
+  post(job, 1);
+  run_as_first(job);
+  wait_polling(control, on_stop);
+}
+
 bool Team::run(const Job& job, Control& control, const std::function<void()>& on_stop) {
-  start(job);
+  post(job, 0);
+  return wait_polling(control, on_stop);
+}
+
+bool Team::wait_polling(Control& control, const std::function<void()>& on_stop) {
   bool stopped = false;
   while (!wait_for(kPollPeriod)) {
     if (!stopped && control.poll()) {
@@ -75,7 +90,7 @@ void Team::work(const std::stop_token& stop, std::uint32_t member) {
     const Job* job = nullptr;
     {
       std::unique_lock lock(mutex_);
-      if (!job_posted_.wait(lock, stop, [&] { return generation_ != seen; })) return;
+      if (!job_posted_.wait(lock, stop, [&] { return member >= first_ && generation_ != seen; })) return;
       seen = generation_;
       job = job_;
     }

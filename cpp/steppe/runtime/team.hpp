@@ -16,8 +16,10 @@
 
 namespace steppe {
 
-// Threads that live as long as the fit and take one job after the other. The calling thread stays outside: it polls,
-// communicates, and waits. A job runs once on every member; the first exception is kept and rethrown by wait().
+// Threads that live as long as the fit and take one job after the other. A job runs once on every member; the first
+// exception is kept and rethrown at its end. The calling thread is member 0, or stays outside where it has to poll and
+// to communicate meanwhile. As a member it keeps its core: a thread more than there are cores is often woken on a core
+// that is busy, and stays there for milliseconds.
 class Team {
  public:
   using Job = std::function<void(std::uint32_t member)>;
@@ -29,14 +31,16 @@ class Team {
 
   std::uint32_t size() const noexcept { return size_; }
 
-  // Runs the job on every member and returns when all are done. A team of one runs it inline, on the calling thread.
+  // Runs the job on every member and returns when all are done.
   void run(const Job& job);
-  // The same, and polls meanwhile; true if a stop was asked for. The job has to notice by itself.
+  // The same, and polls while others are still at work; member 0 of the job polls by itself.
+  void run_polling(const Job& job, Control& control, const std::function<void()>& on_stop);
+  // The calling thread stays outside and polls; true if a stop was asked for. The job has to notice by itself.
   bool run(const Job& job, Control& control, const std::function<void()>& on_stop);
 
-  // The two halves of run(), for a calling thread that has work of its own. Always on threads, even for a team of one.
-  // The job must outlive the run; wait() ends it and rethrows the first exception.
-  void start(const Job& job);
+  // For a calling thread outside that has work of its own. The job must outlive the run; wait() ends it and rethrows
+  // the first exception.
+  void start(const Job& job) { post(job, 0); }
   bool wait_for(std::chrono::microseconds time);  // true once every member is done
   void wait();
 
@@ -45,7 +49,10 @@ class Team {
   void parallel_for(std::size_t n, std::size_t grain, Body&& body);
 
  private:
-  void spawn();
+  void spawn(std::uint32_t first);
+  void post(const Job& job, std::uint32_t first);
+  void run_as_first(const Job& job) noexcept;
+  bool wait_polling(Control& control, const std::function<void()>& on_stop);
   void work(const std::stop_token& stop, std::uint32_t member);
   void keep_exception() noexcept;
   void rethrow_first();
@@ -55,10 +62,11 @@ class Team {
   std::condition_variable_any job_posted_;
   std::condition_variable job_done_;
   const Job* job_ = nullptr;
+  std::uint32_t first_ = 0;  // member that takes part in the job as a thread
   std::uint64_t generation_ = 0;
   std::uint32_t busy_ = 0;
   std::exception_ptr first_exception_;
-  std::vector<std::jthread> threads_;  // last: they use all of the above
+  std::vector<std::jthread> threads_;  // from the last member down; they use all of the above
 };
 
 template <class Body>

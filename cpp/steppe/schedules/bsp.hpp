@@ -71,12 +71,9 @@ class BspRun {
         }
       }
     };
-    if (state_.team.size() == 1) {
-      InlinePoll poll(pacer_, halt_);
-      work(0, poll);
-    } else {
-      state_.team.run([&](std::uint32_t member) { work(member, halt_); }, control_, [&] { halt_.request(); });
-    }
+    InlinePoll poll(pacer_, halt_);
+    const auto job = [&](std::uint32_t member) { member == 0 ? work(0, poll) : work(member, halt_); };
+    state_.team.run_polling(job, control_, [&] { halt_.request(); });
   }
 
   template <class Halted>
