@@ -10,7 +10,7 @@
 namespace steppe {
 namespace {
 
-BlasTable the_table;
+constinit BlasTable the_table;  // empty before any initialiser of another file may fill it
 
 template <class T>
 const BlasFunctions<T>& functions() {
@@ -19,6 +19,14 @@ const BlasFunctions<T>& functions() {
   } else {
     return the_table.real;
   }
+}
+
+template <class Routine>
+Routine* given(Routine* routine, const char* name) {
+  if (routine == nullptr) {
+    throw InvalidArgument(std::string("the BLAS routine ") + name + " is missing; call set_blas() with all of them");
+  }
+  return routine;
 }
 
 int to_int(std::size_t n) {
@@ -40,8 +48,8 @@ void solve(Side side, char triangle, Op op, char diagonal, MatrixView<const T> a
   char transpose = static_cast<char>(op);
   int m = to_int(b.cols()), n = to_int(b.rows()), lda = leading(a), ldb = leading(b);
   T one = 1;
-  functions<T>().trsm(&flipped_side, &flipped_triangle, &transpose, &diagonal, &m, &n, &one, const_cast<T*>(a.data()),
-                      &lda, b.data(), &ldb);
+  given(functions<T>().trsm, "trsm")(&flipped_side, &flipped_triangle, &transpose, &diagonal, &m, &n, &one,
+                                     const_cast<T*>(a.data()), &lda, b.data(), &ldb);
 }
 
 }  // namespace
@@ -54,8 +62,8 @@ void gemm(Op op_a, Op op_b, T alpha, MatrixView<const T> a, MatrixView<const T> 
   char first = static_cast<char>(op_b), second = static_cast<char>(op_a);  // C' = op(B)' op(A)'
   int m = to_int(c.cols()), n = to_int(c.rows()), k = to_int(op_a == Op::none ? a.cols() : a.rows());
   int lda = leading(a), ldb = leading(b), ldc = leading(c);
-  functions<T>().gemm(&first, &second, &m, &n, &k, &alpha, const_cast<T*>(b.data()), &ldb, const_cast<T*>(a.data()),
-                      &lda, &beta, c.data(), &ldc);
+  given(functions<T>().gemm, "gemm")(&first, &second, &m, &n, &k, &alpha, const_cast<T*>(b.data()), &ldb,
+                                     const_cast<T*>(a.data()), &lda, &beta, c.data(), &ldc);
 }
 
 template <class T>
@@ -72,7 +80,7 @@ bool cholesky(MatrixView<double> a) {
   if (a.rows() == 0) return true;
   char triangle = 'U';  // of the column-major view: the lower triangle of ours
   int n = to_int(a.rows()), lda = leading(a), info = 0;
-  the_table.lapack.potrf(&triangle, &n, a.data(), &lda, &info);
+  given(the_table.lapack.potrf, "potrf")(&triangle, &n, a.data(), &lda, &info);
   invariant(info >= 0, "potrf met a bad argument");
   return info == 0;
 }
@@ -82,7 +90,7 @@ std::size_t pivoted_cholesky(MatrixView<double> a, std::span<int> pivots, double
   char triangle = 'U';
   int n = to_int(a.rows()), lda = leading(a), rank = 0, info = 0;
   std::vector<double> work(2 * a.rows());
-  the_table.lapack.pstrf(&triangle, &n, a.data(), &lda, pivots.data(), &rank, &tolerance, work.data(), &info);
+  given(the_table.lapack.pstrf, "pstrf")(&triangle, &n, a.data(), &lda, pivots.data(), &rank, &tolerance, work.data(), &info);
   invariant(info >= 0, "pstrf met a bad argument");
   for (int& pivot : pivots) --pivot;
   return static_cast<std::size_t>(rank);
@@ -93,8 +101,9 @@ void symmetric_eigen(MatrixView<double> a, std::span<double> values) {
   char job = 'V', triangle = 'U';
   int n = to_int(a.rows()), lda = leading(a), info = 0, lwork = -1, liwork = -1, iwork_size = 0;
   double work_size = 0;
+  auto* const syevd = given(the_table.lapack.syevd, "syevd");
   const auto call = [&](double* work, int* iwork) {
-    the_table.lapack.syevd(&job, &triangle, &n, a.data(), &lda, values.data(), work, &lwork, iwork, &liwork, &info);
+    syevd(&job, &triangle, &n, a.data(), &lda, values.data(), work, &lwork, iwork, &liwork, &info);
   };
   call(&work_size, &iwork_size);
   lwork = static_cast<int>(work_size);

@@ -27,7 +27,8 @@ struct LapackFunctions {
 };
 
 // The one BLAS of the process. steppe links none: Python fills the table from scipy, so that threadpoolctl governs it;
-// C++ programs fill it from the system's. To be called once, before anything below.
+// C++ programs fill it from the system's. To be called once, before anything below: that throws InvalidArgument, which
+// names the routine, where one is missing.
 struct BlasTable {
   BlasFunctions<float> single;
   BlasFunctions<double> real;
