@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
@@ -300,23 +299,22 @@ def test_gmml_of_many_features(wide, t):
     np.testing.assert_allclose((Z**2).sum(axis=1), expected, rtol=1e-8)
 
 
-def test_gmml_keeps_the_contract(tmp_path):
+def test_gmml_is_one_iteration(tmp_path):
+    """What test_base_common.py leaves out for a closed form."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 5)).astype(np.float32), rng.integers(0, 3, 50)
-    model = GMML(random_state=0, checkpoint=tmp_path / "fit").fit(X, y)
-    assert model.components_.dtype == np.float32
-    assert model.n_iter_ == 1
-    again = GMML(random_state=0, checkpoint=tmp_path / "fit").fit(X, y)  # resumes at the end
+    seen = []
+    common = {"random_state": 0, "checkpoint": tmp_path / "fit"}
+    model = GMML(**common, max_iter=7, callbacks=seen.append).fit(X, y)
+    assert model.n_iter_ == len(seen) == 1
+    np.testing.assert_array_equal(model.history_["objective"], [seen[0]["objective"]])
+    assert np.isfinite(model.history_["objective"]).all()
+    again = GMML(**common).fit(X, y)  # resumes at the end
     np.testing.assert_array_equal(again.components_, model.components_)
-    model.save(tmp_path / "model")
-    np.testing.assert_array_equal(steppe.load(tmp_path / "model").transform(X), model.transform(X))
-    assert clone(model).get_params()["random_state"] == 0
-
-    def fit(cluster):
-        return GMML(random_state=0, cluster=cluster).fit(*((X[:0], y[:0]) if cluster.rank else (X, y)))
-
-    for other in Cluster._threads(2, fit):
-        np.testing.assert_array_equal(other.components_, model.components_)
+    with pytest.raises(ValueError, match="belongs to another fit"):
+        GMML(**common).fit(X[1:], y[1:])
+    twice = GMML(random_state=0, warm_start=True).fit(X, y).fit(X, y)
+    np.testing.assert_array_equal(twice.components_, model.components_)
 
 
 @pytest.mark.parametrize("make", [lambda **p: ITML(**p), lambda **p: GMML(**p)], ids=["ITML", "GMML"])

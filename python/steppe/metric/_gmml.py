@@ -83,7 +83,7 @@ class GMML(BaseMahalanobis):
     Notes
     -----
     Costs C D² operations for the two matrices and one eigendecomposition of a D x D matrix; beyond 4,000 features of
-    an r x r matrix, r < P points, and min(P, C)² D operations for the Gram matrix.
+    an r x r matrix, r < P points, and min(P, C)² D operations for the Gram matrix. Ctrl-C is heard after these.
 
     References
     ----------
@@ -98,6 +98,7 @@ class GMML(BaseMahalanobis):
     (4, 4)
     """
 
+    _closed_form: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **COMMON_CONSTRAINTS,
         "t": [Interval(Real, 0, 1, closed="both")],
@@ -183,7 +184,7 @@ class GMML(BaseMahalanobis):
                 reg=float(self.reg),
                 n_threads=plan.n_threads,
             )
-            self._run(plan, session, problem={}, rounds=None)
+            self._run(plan, session, problem={"X": pairs.points, "y": pairs.sign, "pairs": pairs.pairs})
         return self
 
 

@@ -68,8 +68,8 @@ void add_scatter(MatrixView<double> m, MatrixView<const T> rows, std::span<const
     team.parallel_for((m.rows() + kRowTile - 1) / kRowTile, 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
       for (std::size_t t = begin; t < end; ++t) {
         const std::size_t first = t * kRowTile, last = std::min(first + kRowTile, m.rows());
-        gemm<double>(Op::transpose, Op::none, 1, {weighted.data() + first, n, last - first, d}, {plain.data(), n, d}, 1,
-                     {m.data() + first * m.stride(), last - first, d, m.stride()});
+        gemm<double>(Op::transpose, Op::none, 1, {weighted.data() + first, n, last - first, d},
+                     {plain.data(), n, last, d}, 1, {m.data() + first * m.stride(), last - first, last, m.stride()});
       }
     });
     plain.clear();

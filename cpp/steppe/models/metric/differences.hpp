@@ -32,7 +32,7 @@ void squared_distances(const PointPairs<T>& data, std::span<double> out, Team& t
 template <class T>
 AlignedVector<T> difference_rows(const PointPairs<T>& data, Team& team);
 
-// M += sum_k weight_k z_k z_k' over the rows z_k, whatever the threads with the same bits.
+// M += sum_k weight_k z_k z_k' over the rows z_k, at least the lower triangle; the same bits whatever the threads.
 template <class T>
 void add_scatter(MatrixView<double> m, MatrixView<const T> rows, std::span<const double> weights, Team& team);
 

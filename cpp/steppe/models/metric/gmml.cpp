@@ -106,7 +106,10 @@ void geometric_mean(MatrixView<double> s, MatrixView<double> d, double t, std::s
           "reg: the similar pairs leave some direction without any spread and reg is too small to mend it; "
           "increase reg, or drop constant and linearly dependent features");
   AlignedVector<double> lower(n * n, 0), product(n * n);
-  for (std::size_t i = 0; i < n; ++i) std::copy_n(s.row(i).data(), i + 1, lower.data() + i * n);
+  for (std::size_t i = 0; i < n; ++i) {
+    std::copy_n(s.row(i).data(), i + 1, lower.data() + i * n);
+    for (std::size_t j = 0; j < i; ++j) d(j, i) = d(i, j);
+  }
   const MatrixView<double> l(lower.data(), n, n), dl(product.data(), n, n);
   gemm<double>(Op::none, Op::none, 1, d, l, 0, dl);
   gemm<double>(Op::transpose, Op::none, 1, l, dl, 0, d);

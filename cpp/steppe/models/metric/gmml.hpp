@@ -10,8 +10,8 @@
 namespace steppe {
 
 // The point at t on the geodesic from S^-1 (t = 0) to D (t = 1) of positive definite matrices, as components W with
-// W' W = S^-1 #_t D: S = L L', L' D L = V diag(values) V', W = diag(values^(t/2)) V' L^-1. Both matrices are used up:
-// the first becomes W. `values` are the squared stretches between S^-1 and D.
+// W' W = S^-1 #_t D: S = L L', L' D L = V diag(values) V', W = diag(values^(t/2)) V' L^-1. Reads the lower triangles;
+// both matrices are used up: the first becomes W. `values` are the squared stretches between S^-1 and D.
 // Throws InvalidArgument if S or D is not positive definite.
 void geometric_mean(MatrixView<double> s, MatrixView<double> d, double t, std::span<double> values);
 
