@@ -11,8 +11,10 @@
 namespace steppe {
 
 // DSGD (Gemulla et al., KDD 2011): S shards, S packets, S sub-epochs a round. In each sub-epoch every shard visits the
-// packet it holds; then all packets move one shard down. The result depends on the seed and on the number of shards,
-// not on threads or ranks. With one shard it is the serial schedule, run inline.
+// packet it holds; between two of them all packets move one shard down. Training leaves them where a round ends and
+// goes on from there, which saves one transfer in S; any other pass takes them back to where it met them, since it must
+// leave no trace. The result depends on the seed and on the number of shards, not on threads or ranks. With one shard
+// it is the serial schedule, run inline.
 template <TokenProblem P>
 class BspRun {
   using PacketPtr = Packet<typename P::Row>*;
@@ -27,9 +29,9 @@ class BspRun {
   RunOutcome operator()() {
     seat();
     for (std::uint32_t round = 0; round < spec_.rounds; ++round) {
-      for (std::uint32_t step = 0; step < state_.n_shards(); ++step) {
+      for (std::uint32_t step = 1; step <= state_.n_shards(); ++step) {
         for_each_shard([&](std::uint32_t l, auto& halted) { visit(l, round, halted); });
-        shift();
+        if (step < state_.n_shards() || !spec_.training) shift();
         sum_globals();
       }
       for_each_shard([&](std::uint32_t l, auto&) { end_round(l, round); });
@@ -40,11 +42,10 @@ class BspRun {
   }
 
  private:
-  // Packet p starts and ends every round on shard p.
   void seat() {
     for (PacketPtr packet : state_.parked) {
       packet->header.sequence = packet->header.round = 0;
-      held_[packet->header.id - state_.first_shard()] = packet;
+      held_[state_.seat_of_packet(packet->header.id) - state_.first_shard()] = packet;
     }
     state_.parked.clear();
   }
@@ -99,6 +100,7 @@ class BspRun {
     PacketPtr leaving = held_.front();
     std::move(held_.begin() + 1, held_.end(), held_.begin());
     held_.back() = state_.link.size() == 1 ? leaving : exchange(leaving);
+    state_.rotation = (state_.rotation + 1) % state_.n_shards();
   }
 
   // Sends an empty frame where there is no packet, so that every rank knows what to wait for.

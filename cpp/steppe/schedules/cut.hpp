@@ -99,6 +99,7 @@ ArrayMap make_cut(const RankState<P>& state) {
   cut["token_rows"] = Array::copy_of(std::span<const Row>(rows), {ids.size(), state.problem.row_size()});
   cut["globals"] = Array::copy_of(std::span<const double>(state.globals.agreed()));
   cut["training_round"] = Array::scalar(state.training_round);
+  cut["rotation"] = Array::scalar(state.rotation);
   cut["first_shard_of"] = Array::copy_of(std::span<const std::uint32_t>(state.first_shard_of));
   for (std::size_t l = 0; l < state.shards.size(); ++l) {
     P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
@@ -136,6 +137,7 @@ void restore_cut(RankState<P>& state, const ArrayMap& cut) {
   copy_checked(at(cut, "globals"), std::span(globals), "globals");
   state.globals.restart(globals);
   state.training_round = at(cut, "training_round").template as<std::uint32_t>()[0];
+  state.rotation = at(cut, "rotation").template as<std::uint32_t>()[0] % state.n_shards();
 
   for (auto* packet : std::exchange(state.parked, {})) state.pool.release(packet);
   const auto packets = at(cut, "packets").template as<std::uint32_t>();

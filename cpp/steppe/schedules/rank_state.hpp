@@ -54,6 +54,7 @@ struct RankState {
   Deal deal;
   PacketPool<Row> pool;
   std::vector<Packet<Row>*> parked;
+  std::uint32_t rotation = 0;  // bsp: packet p sits on shard p - rotation
   Globals globals;
   Record record;
   std::vector<std::vector<std::uint32_t>> visit_order;  // scratch, by local shard
@@ -65,6 +66,8 @@ struct RankState {
     const auto above = std::upper_bound(first_shard_of.begin(), first_shard_of.end(), shard);
     return static_cast<std::uint32_t>(above - first_shard_of.begin()) - 1;
   }
+
+  std::uint32_t seat_of_packet(std::uint32_t packet) const { return (packet + n_shards() - rotation) % n_shards(); }
 
   VisitContext context(std::uint32_t local, const RunSpec& spec, std::uint32_t round_of_run) {
     return {options.seed, training_round + round_of_run, first_shard() + local, n_shards(),

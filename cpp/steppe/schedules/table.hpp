@@ -9,12 +9,12 @@ namespace steppe {
 
 // The tokens of a rank between runs: dealt into packets, moved to where a run starts, gathered by id.
 
-// bsp: packet p on the rank of shard p; else round robin over the ranks.
+// bsp: packet p on the rank of its seat; else round robin over the ranks.
 template <TokenProblem P>
 std::uint32_t home_of_packet(const RankState<P>& state, std::uint32_t packet) {
   const Schedule schedule = state.options.schedule;
   const bool ring = schedule == Schedule::serial || schedule == Schedule::bsp;
-  return ring ? state.rank_of_shard(packet) : packet % state.link.size();
+  return ring ? state.rank_of_shard(state.seat_of_packet(packet)) : packet % state.link.size();
 }
 
 template <TokenProblem P>
@@ -61,6 +61,7 @@ void deal_again(RankState<P>& state, Control& control) {
   using Row = typename P::Row;
   const std::uint32_t row_size = state.problem.row_size();
   state.deal = deal_for_round(state);
+  state.rotation = 0;
   const std::uint32_t n_tokens = state.problem.n_tokens();
   std::vector<std::uint32_t> packet_of(n_tokens), place_of(n_tokens);
   std::vector<Packet<Row>*> mine(state.deal.n_packets(), nullptr);
