@@ -46,8 +46,8 @@ class GMML(BaseMahalanobis):
         A0. "covariance" is the inverse of the covariance of the points. Up to 4,000 features for other than the
         identity.
     n_constraints : int or None, default=None
-        Pairs sampled when points with labels are given, half of them similar; None is 40 times the square of the
-        number of classes, at most 10 for each point.
+        Pairs sampled when points with labels are given, half of them similar; None is 2,000, or 40 times the square
+        of the number of classes if that is more, at most 10 for each point.
     schedule : {"auto", "serial", "bsp"}, default="auto"
     max_iter : int, default=1
         The fit is one iteration; this and ``tol`` have no effect.

@@ -38,8 +38,9 @@ class ITML(BaseMahalanobis):
 
     Parameters
     ----------
-    gamma : float, default=1.0
-        Price of missing the bounds; ``numpy.inf`` insists on them.
+    gamma : float, default=0.1
+        Price of missing the bounds, for each pair: the more pairs and the more they contradict each other, the less
+        it should be. ``numpy.inf`` insists on the bounds.
     preprocessor : array-like or sparse matrix of shape (P, D), or None, default=None
         Points that pairs of indices refer to; on a cluster the same on every rank.
     bounds : (float, float) or None, default=None
@@ -53,8 +54,8 @@ class ITML(BaseMahalanobis):
         all pairs of a block step at once from the same A, damped so that A stays positive definite and the dual does
         not fall: another path to the same optimum.
     n_constraints : int or None, default=None
-        Pairs sampled when points with labels are given, half of them similar; None is 40 times the square of the
-        number of classes, at most 10 for each point.
+        Pairs sampled when points with labels are given, half of them similar; None is 2,000, or 40 times the square
+        of the number of classes if that is more, at most 10 for each point.
     schedule : {"auto", "serial", "bsp"}, default="auto"
         One thread, or all of them; the result is the same.
     max_iter : int, default=1000
@@ -128,7 +129,7 @@ class ITML(BaseMahalanobis):
 
     def __init__(
         self,
-        gamma: float = 1.0,
+        gamma: float = 0.1,
         *,
         preprocessor: Any = None,
         bounds: ArrayLike | None = None,

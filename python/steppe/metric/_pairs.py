@@ -135,7 +135,7 @@ def _sampled(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
     codes = plan.cluster.gather(data.codes)
     begin = sum(len(part) for part in codes[: plan.cluster.rank])
     n_rows = sum(len(part) for part in codes)
-    n_pairs = estimator.n_constraints or min(40 * len(data.classes) ** 2, 10 * n_rows)
+    n_pairs = estimator.n_constraints or default_n_pairs(len(data.classes), n_rows)
     with plan.cluster.agree():
         sampled, sign = sample_pairs(np.concatenate(codes), n_pairs, np.random.default_rng([plan.seed, 0]))
     used, pairs = _compressed(sampled)
@@ -145,6 +145,11 @@ def _sampled(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
     parts = plan.cluster.gather(rows)
     points = rows if len(parts) == 1 else np.concatenate(parts)
     return _whole(np.ascontiguousarray(points), pairs, sign)
+
+
+def default_n_pairs(n_classes: int, n_rows: int) -> int:
+    """2,000, or 40 times the square of the number of classes if that is more; at most 10 for each row."""
+    return min(max(2000, 40 * n_classes**2), 10 * n_rows)
 
 
 def sample_pairs(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steppe import _core
 from steppe.metric import GMML, ITML
 
 
@@ -44,6 +45,23 @@ def test_gmml_equals_one_process(cluster, n_features):
         patch.setattr("steppe.parallel._warned_alone", True)
         alone = GMML(n_constraints=60, random_state=0).fit(X, y)
     model = GMML(n_constraints=60, random_state=0, cluster=cluster).fit(X[mine], y[mine])
+    np.testing.assert_array_equal(model.transform(X[:5]), alone.transform(X[:5]))
+
+
+@pytest.mark.parametrize("solver", ["exact", "parallel"])
+def test_shared_products_of_pairs(cluster, solver):
+    """More pairs than every rank holds whole, of as many points: each rank has the rows of its own pairs."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(1000, 4100)).astype(np.float32)
+    pairs, sign = rng.permutation(1000)[:900].reshape(450, 2), np.where(np.arange(450) % 2, 1, -1)
+    assert _core.itml_form(900, 450, 4100) == "products"
+    mine = own_rows(cluster, len(pairs))
+    common = {"preprocessor": X, "bounds": (4000.0, 9000.0), "max_iter": 3, "tol": 0, "solver": solver}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steppe.parallel._warned_alone", True)
+        alone = ITML(**common).fit(pairs, sign)
+    model = ITML(**common, n_jobs=2, cluster=cluster).fit(pairs[mine], sign[mine])
+    np.testing.assert_array_equal(model.dual_, alone.dual_)
     np.testing.assert_array_equal(model.transform(X[:5]), alone.transform(X[:5]))
 
 
