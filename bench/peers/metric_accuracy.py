@@ -31,8 +31,8 @@ import steppe
 from steppe.metric import GMML, ITML
 
 Data = tuple[np.ndarray, np.ndarray]
-BUNDLED = {"digits": load_digits, "wine": load_wine, "breast cancer": load_breast_cancer}
-ARFF = {"segment": -1, "vehicle": -1, "ionosphere": -1, "balance.scale": -1, "vowel": -1, "wine": 0}  # column of labels
+BUNDLED = {"wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
+ARFF = {"wine": 0, "balance.scale": -1, "ionosphere": -1, "vehicle": -1, "segment": -1, "vowel": -1}  # column of labels
 TEST_PART = 0.3
 GAMMAS = [0.01, 0.1, 1.0, 10.0]
 WEIGHTS = [0.1, 0.3, 0.5, 0.7, 0.9]
@@ -45,7 +45,9 @@ def read_arff(path: Path, label: int) -> Data:
     names = meta.names()
     target = names[label]
     features = [name for name in names if meta[name][0] == "numeric" and name != target]
-    return np.stack([rows[name] for name in features], axis=1).astype(float), np.unique(rows[target], return_inverse=True)[1]
+    return np.stack([rows[name] for name in features], axis=1).astype(float), np.unique(
+        rows[target], return_inverse=True
+    )[1]
 
 
 def datasets(folder: Path | None) -> dict[str, Callable[[], Data]]:
@@ -111,6 +113,7 @@ def row(name: str, load: Callable[[], Data], n_splits: int) -> str:
     X, y = load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # of metric-learn, about scikit-learn
         splits = [one_split(X, y, seed) for seed in range(n_splits)]
     scores = {key: np.array([split[key] for split in splits]) for key in splits[0]}
     cells = [f"{len(X):,} x {X.shape[1]}, {len(np.unique(y))}"]

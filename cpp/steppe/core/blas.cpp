@@ -90,7 +90,8 @@ std::size_t pivoted_cholesky(MatrixView<double> a, std::span<int> pivots, double
   char triangle = 'U';
   int n = to_int(a.rows()), lda = leading(a), rank = 0, info = 0;
   std::vector<double> work(2 * a.rows());
-  given(the_table.lapack.pstrf, "pstrf")(&triangle, &n, a.data(), &lda, pivots.data(), &rank, &tolerance, work.data(), &info);
+  given(the_table.lapack.pstrf, "pstrf")(&triangle, &n, a.data(), &lda, pivots.data(), &rank, &tolerance, work.data(),
+                                         &info);
   invariant(info >= 0, "pstrf met a bad argument");
   for (int& pivot : pivots) --pivot;
   return static_cast<std::size_t>(rank);
