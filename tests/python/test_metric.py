@@ -423,8 +423,15 @@ def test_gmml_needs_both_kinds_and_a_regulariser():
     pairs, sign, _ = pairs_problem()
     with pytest.raises(ValueError, match="no dissimilar pair"):
         GMML().fit(pairs, np.ones(len(sign)))
-    with pytest.raises(ValueError, match="reg: "):
+    with pytest.raises(ValueError, match=r"reg: must be positive with more features"):
         GMML(reg=0).fit(pairs[:3], sign[[0, 0, -1]])
+    dependent, constant = pairs.copy(), pairs.copy()
+    dependent[:, :, 4] = dependent[:, :, 1] + dependent[:, :, 2]
+    constant[:, :, 4] = 7
+    with pytest.raises(ValueError, match=r"reg: must be positive, as the features \[4\] are constant"):
+        GMML(reg=0).fit(constant, sign)
+    with pytest.raises(ValueError, match=r"reg: the (dis)?similar pairs leave some direction"):
+        GMML(reg=0).fit(dependent, sign)
 
 
 def test_bad_bounds():

@@ -9,7 +9,13 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from steppe import _core
-from steppe.metric._mahalanobis import COMMON_CONSTRAINTS, BaseMahalanobis, blas_threads, check_prior
+from steppe.metric._mahalanobis import (
+    COMMON_CONSTRAINTS,
+    BaseMahalanobis,
+    blas_threads,
+    check_prior,
+    constant_features,
+)
 from steppe.metric._pairs import check_pairs
 
 if TYPE_CHECKING:
@@ -192,5 +198,10 @@ def _check_both_kinds(pairs: Pairs, reg: float) -> None:
     for sign, kind in ((1, "similar"), (-1, "dissimilar")):
         if not (pairs.sign == sign).any():
             raise ValueError(f"y: there is no {kind} pair of two different points; GMML needs pairs of both kinds")
-    if reg == 0 and pairs.points.shape[1] > min(len(pairs.points) - 1, len(pairs.pairs)):
+    if reg > 0:
+        return
+    constant = constant_features(pairs.points)
+    if constant:
+        raise ValueError(f"reg: must be positive, as the features {constant} are constant; or drop them")
+    if pairs.points.shape[1] > min(len(pairs.points) - 1, len(pairs.pairs)):
         raise ValueError("reg: must be positive with more features than the pairs span")

@@ -263,12 +263,18 @@ def check_prior(prior: Any, pairs: Pairs) -> NDArray[np.float64] | None:
     return np.asarray(matrix)
 
 
+def constant_features(points: NDArray[Any]) -> list[int]:
+    """Numbers of the first twenty columns that hold one value only."""
+    found: list[int] = np.flatnonzero(np.ptp(points, axis=0) == 0).tolist()
+    return found[:20]
+
+
 def _inverse_covariance(points: NDArray[Any]) -> NDArray[np.float64]:
-    constant = np.flatnonzero(np.ptp(points, axis=0) == 0)
-    if constant.size:
+    constant = constant_features(points)
+    if constant:
         raise ValueError(
-            f"prior: the covariance is singular, as the features {constant.tolist()[:20]} are constant; drop them or "
-            "use prior='identity'"
+            f"prior: the covariance is singular, as the features {constant} are constant; drop them or use "
+            "prior='identity'"
         )
     covariance = np.atleast_2d(np.cov(points.astype(np.float64), rowvar=False))
     values, vectors = np.linalg.eigh(covariance)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "steppe/core/blas.hpp"
@@ -98,11 +99,24 @@ class GmmlSession final : public FitSession {
   ArrayMap result_;
 };
 
+// S = L L' with L in the lower triangle; false if some row is, to rounding, a combination of those before it.
+bool regular_cholesky(MatrixView<double> s) {
+  const std::size_t n = s.rows();
+  std::vector<double> diagonal(n);
+  for (std::size_t i = 0; i < n; ++i) diagonal[i] = s(i, i);
+  if (!cholesky(s)) return false;
+  const double rounding = static_cast<double>(n) * std::numeric_limits<double>::epsilon();
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!(s(i, i) * s(i, i) > rounding * diagonal[i])) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void geometric_mean(MatrixView<double> s, MatrixView<double> d, double t, std::span<double> values) {
   const std::size_t n = s.rows();
-  require(cholesky(s),
+  require(regular_cholesky(s),
           "reg: the similar pairs leave some direction without any spread and reg is too small to mend it; "
           "increase reg, or drop constant and linearly dependent features");
   AlignedVector<double> lower(n * n, 0), product(n * n);
