@@ -131,6 +131,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     """The schedules that this model runs on."""
     _evaluate_every: ClassVar[int] = 1
     """Iterations between two evaluations for the tolerance: more than 1 where evaluating is dear."""
+    _closed_form: ClassVar[bool] = False
+    """Whether one iteration is the whole fit, whatever max_iter and tol."""
     _row_attributes: ClassVar[tuple[str, ...]] = ()
     """Fitted attributes that on a cluster hold this rank's rows only; load joins them in rank order."""
     _devices: ClassVar[tuple[str, ...]] = ("cpu",)
@@ -200,8 +202,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
             self,
             plan,
             session,
-            max_iter=self.max_iter,
-            tol=self.tol,
+            max_iter=1 if self._closed_form else self.max_iter,
+            tol=0 if self._closed_form else self.tol,
             history=History(),
             checkpoint=checkpoint,
         )

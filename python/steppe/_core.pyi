@@ -110,3 +110,32 @@ def pair_products(
 def fold_in(
     params: dict[str, Any], ratings: Any, items: NDArray[Any], item_bias: NDArray[Any], mean: float
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def itml_session(
+    points: NDArray[Any],
+    pairs: NDArray[Any],
+    sign: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    start_dual: NDArray[Any] | None = None,
+    prior: NDArray[Any] | None = None,
+    link: Link,
+    gamma: float,
+    in_parallel: bool = False,
+    form: str = "auto",
+    block: int = 0,
+    n_threads: int = 1,
+) -> FitSession: ...
+def gmml_session(
+    points: NDArray[Any],
+    pairs: NDArray[Any],
+    sign: NDArray[Any],
+    *,
+    prior: NDArray[Any] | None = None,
+    prior_inverse: NDArray[Any] | None = None,
+    link: Link,
+    t: float,
+    reg: float,
+    n_threads: int = 1,
+) -> FitSession: ...
+def pair_squared_distances(points: NDArray[Any], pairs: NDArray[Any], n_threads: int = 1) -> NDArray[Any]: ...
+def itml_form(n_points: int, n_pairs: int, n_features: int) -> str: ...

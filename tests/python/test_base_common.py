@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from common_checks import CASES, CHECKS
+from common_checks import CASES, CHECKS, OF_ITERATIONS
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 ESTIMATORS = [(case.make(), case) for case in CASES if case.examples]
@@ -20,8 +20,15 @@ def scikit_learn_checks():
     return pytest.mark.parametrize(names, list(checks), **mark.kwargs)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize(
+    "check,case",
+    [
+        pytest.param(check, case, id=f"{check.__name__.removeprefix('check_')}-{case}")
+        for check in CHECKS
+        for case in CASES
+        if case.iterative or check not in OF_ITERATIONS
+    ],
+)
 def test_common(check, case, tmp_path, capsys):
     offered = {"directory": tmp_path, "capsys": capsys}
     check(case, **{name: offered[name] for name in inspect.signature(check).parameters if name in offered})
