@@ -61,17 +61,25 @@ py::array_t<std::int64_t> ranking_order(const py::array& x, const Indices& query
   });
 }
 
-// The start of a fit, or a fitted model: (anchors, components, weights), each of T and C-ordered.
+template <class T>
+const NdArray<T> checked(const py::handle& array) {
+  require(py::isinstance<NdArray<T>>(array), "model: its arrays must be C-ordered and of the dtype of X");
+  return py::reinterpret_borrow<NdArray<T>>(array);
+}
+
+// The start of a fit, or a fitted model: (anchors, list of components, weights). It must outlive the views.
 template <class T>
 LocalGmmlModel<T> model_of(const py::object& parts, std::size_t n_features) {
   if (parts.is_none()) return {};
   const auto arrays = parts.cast<py::tuple>();
-  for (const py::handle array : arrays) require(py::isinstance<NdArray<T>>(array), "model: must be of the dtype of X");
-  LocalGmmlModel<T> model{rows_of<T>(arrays[0].cast<py::array>()), rows_of<T>(arrays[1].cast<py::array>()),
-                          vector_view<T>(py::reinterpret_borrow<NdArray<T>>(arrays[2]))};
+  LocalGmmlModel<T> model{matrix_view<T>(checked<T>(arrays[0])), {}, vector_view<T>(checked<T>(arrays[2]))};
   const std::size_t m = model.weights.size();
-  require(m > 0 && model.anchors.rows() == m && model.anchors.cols() == n_features &&
-              model.components.rows() == m * n_features && model.components.cols() == n_features,
+  for (const py::handle array : arrays[1].cast<py::list>()) {
+    model.components.push_back(matrix_view<T>(checked<T>(array)));
+    require(model.components.back().rows() == n_features && model.components.back().cols() == n_features,
+            "model: its components disagree with X");
+  }
+  require(m > 0 && model.anchors.rows() == m && model.anchors.cols() == n_features && model.components.size() == m,
           "model: its arrays disagree with each other or with X");
   return model;
 }
@@ -158,7 +166,7 @@ void register_ranking(py::module_& module) {
              "`number` names the queries over all ranks, rising; `start` is a model or None.");
   module.def("local_gmml_scores", &scores_of, py::arg("X"), py::arg("model"), py::arg("rho"), py::arg("distance_form"),
              py::arg("n_threads"),
-             "Scores of rows; the model is (anchors (m, D), components (m D, D), weights (m,)) of X's dtype.");
+             "Scores of rows; the model is (anchors (m, D), list of m components (D, D), weights (m,)) of X's dtype.");
   module.def("ndcg", &ndcg, py::arg("scores").noconvert(), py::arg("gains").noconvert(), py::arg("offsets").noconvert(),
              py::arg("k"), py::arg("n_threads") = 1, "NDCG@k of each query, nan where all gains are 0.");
 }

@@ -11,7 +11,7 @@
 namespace steppe {
 namespace {
 
-constexpr std::size_t kTile = 128;
+constexpr std::size_t kTile = 256;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 double feature(double squared, double rho, bool distance_form) {
@@ -153,7 +153,7 @@ class LocalGmmlSession final : public FitSession {
     for (std::size_t r = 0; r < metrics_.size(); ++r) {
       const auto anchor = start_.anchors.row(r);
       metrics_[r].anchor.assign(anchor.begin(), anchor.end());
-      metrics_[r].components.assign(start_.components.row(r * d).data(), start_.components.row(r * d).data() + d * d);
+      metrics_[r].components.assign(start_.components[r].data(), start_.components[r].data() + d * d);
     }
     return true;
   }
@@ -245,16 +245,28 @@ class LocalGmmlSession final : public FitSession {
     if (settled_) std::copy(best_phi_.begin(), best_phi_.end(), phi.begin());
   }
 
-  // Of all queries of this rank; one that was not trained on has the mean.
+  // Collective. Of all queries of all ranks, by number; one that was not trained on has the mean.
   Array query_weights(std::span<const double> mean) {
     const std::size_t m = metrics_.size();
-    Array array = Array::zeros<T>({queries_.size(), m});
-    for (std::size_t q = 0; q < queries_.size(); ++q) {
-      for (std::size_t r = 0; r < m; ++r) array.as<T>()[q * m + r] = static_cast<T>(mean[r] * unit_);
-    }
+    std::vector<double> own;
+    for (std::size_t q = 0; q < queries_.size(); ++q) own.insert(own.end(), mean.begin(), mean.end());
     for (std::size_t q = 0; q < split_.train.own.size(); ++q) {
-      for (std::size_t r = 0; r < m; ++r) {
-        array.as<T>()[split_.train.own[q] * m + r] = static_cast<T>(trainer_->phi()[q * m + r] * unit_);
+      std::copy_n(trainer_->phi().data() + q * m, m, own.data() + split_.train.own[q] * m);
+    }
+    Bytes mine;
+    WireWriter writer(mine);
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      writer.put(queries_.number[q]);
+      writer.put(std::span<const double>(own).subspan(q * m, m));
+    }
+    const std::vector<Bytes> parts = link_.allgather(std::move(mine));
+    std::size_t n_bytes = 0;
+    for (const Bytes& part : parts) n_bytes += part.size();
+    Array array = Array::zeros<T>({n_bytes / (sizeof(std::int64_t) + m * sizeof(double)), m});
+    for (const Bytes& part : parts) {
+      for (WireReader reader(part); !reader.empty();) {
+        T* const row = array.as<T>().data() + static_cast<std::size_t>(reader.get<std::int64_t>()) * m;
+        for (std::size_t r = 0; r < m; ++r) row[r] = static_cast<T>(reader.get<double>() * unit_);
       }
     }
     return array;
@@ -282,8 +294,7 @@ class LocalGmmlSession final : public FitSession {
 
 template <class T>
 AnchorDistance<T> LocalGmmlModel<T>::distance(std::size_t r) const {
-  const std::size_t d = anchors.cols();
-  return {{components.row(r * d).data(), d, d}, {}, T{0}, anchors.row(r)};
+  return {components[r], {}, T{0}, anchors.row(r)};
 }
 
 template <class T>

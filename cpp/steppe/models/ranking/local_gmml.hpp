@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "steppe/comm/link.hpp"
 #include "steppe/models/fit_session.hpp"
@@ -24,9 +25,9 @@ struct LocalGmmlParams {
 // Metrics, anchors and weights of an earlier fit to start from; empty for none.
 template <class T>
 struct LocalGmmlModel {
-  MatrixView<const T> anchors;     // (m, D)
-  MatrixView<const T> components;  // (m D, D): L of each metric L'L, one below the other
-  std::span<const T> weights;      // (m,)
+  MatrixView<const T> anchors;                  // (m, D)
+  std::vector<MatrixView<const T>> components;  // (D, D): L of each metric L'L
+  std::span<const T> weights;                   // (m,)
 
   AnchorDistance<T> distance(std::size_t r) const;
 };

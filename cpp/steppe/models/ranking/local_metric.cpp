@@ -230,19 +230,19 @@ void anchor_distances(const AnchorDistance<T>& metric, MatrixView<const T> x, st
   }
   gemm<T>(Op::none, Op::transpose, 1, {differences.data(), n, d}, metric.rows, 0, {mapped.data(), n, k});
   for (std::size_t i = 0; i < n; ++i) {
-    double inside = 0, whole = 0;
+    T inside = 0, whole = 0;
     const T* const z = mapped.data() + i * k;
     const T* const difference = differences.data() + i * d;
     if (metric.stretch.empty()) {
 #pragma omp simd reduction(+ : inside)
-      for (std::size_t j = 0; j < k; ++j) inside += static_cast<double>(z[j] * z[j]);
+      for (std::size_t j = 0; j < k; ++j) inside += z[j] * z[j];
     } else {
 #pragma omp simd reduction(+ : inside)
-      for (std::size_t j = 0; j < k; ++j) inside += static_cast<double>(metric.stretch[j] * z[j] * z[j]);
+      for (std::size_t j = 0; j < k; ++j) inside += metric.stretch[j] * z[j] * z[j];
 #pragma omp simd reduction(+ : whole)
-      for (std::size_t j = 0; j < d; ++j) whole += static_cast<double>(difference[j] * difference[j]);
+      for (std::size_t j = 0; j < d; ++j) whole += difference[j] * difference[j];
     }
-    out[i] = std::max(inside + static_cast<double>(metric.scale) * whole, 0.0);
+    out[i] = static_cast<double>(std::max(inside + metric.scale * whole, T{0}));
   }
 }
 

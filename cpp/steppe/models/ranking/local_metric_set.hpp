@@ -12,7 +12,7 @@ namespace steppe {
 
 struct MetricSetParams {
   std::uint32_t n_metrics = 8;
-  std::uint32_t sample_size = 128;  // documents that a metric is learned from, at least, in whole queries
+  std::uint32_t sample_size = 64;  // documents that a metric is learned from, at least, in whole queries
   LocalMetricParams metric;
   std::uint64_t seed = 0;
 };
