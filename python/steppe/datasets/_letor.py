@@ -93,15 +93,20 @@ def load_letor(
     ([[0.5, 0.0, 2.0], [0.0, 4.0, 0.0], [1.0, 0.0, 0.0]], [2.0, 0.0, 1.0], [10, 10, 11])
     """
     ranks = Cluster() if cluster is None else cluster
-    loaded = load_svmlight(
-        path,
-        n_features=n_features,
-        dtype=dtype,
-        zero_based=zero_based,
-        query_id=query_path is None,
-        n_jobs=n_jobs,
-        cluster=ranks,
-    )
+    try:
+        loaded = load_svmlight(
+            path,
+            n_features=n_features,
+            dtype=dtype,
+            zero_based=zero_based,
+            query_id=query_path is None,
+            n_jobs=n_jobs,
+            cluster=ranks,
+        )
+    except ValueError as error:
+        if "needs 'qid:'" not in str(error):
+            raise
+        raise ValueError(f"{error}; or give the sizes of the queries by query_path=") from None
     rows, y = loaded[:2]
     with ranks.agree():
         if len(y) and y.min() < 0:

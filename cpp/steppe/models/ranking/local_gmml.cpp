@@ -265,7 +265,9 @@ class LocalGmmlSession final : public FitSession {
     Array array = Array::zeros<T>({n_bytes / (sizeof(std::int64_t) + m * sizeof(double)), m});
     for (const Bytes& part : parts) {
       for (WireReader reader(part); !reader.empty();) {
-        T* const row = array.as<T>().data() + static_cast<std::size_t>(reader.get<std::int64_t>()) * m;
+        const auto number = static_cast<std::size_t>(reader.get<std::int64_t>());
+        invariant(number < array.shape[0], "queries are not numbered from 0 without a gap");
+        T* const row = array.as<T>().data() + number * m;
         for (std::size_t r = 0; r < m; ++r) row[r] = static_cast<T>(reader.get<double>() * unit_);
       }
     }
