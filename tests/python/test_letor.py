@@ -22,7 +22,8 @@ def many(n=200, seed=0):
     rng = np.random.default_rng(seed)
     qid = np.sort(rng.integers(0, 12, n))
     lines = [
-        f"{rng.integers(0, 3)} qid:{q} " + " ".join(f"{j}:{rng.normal():.4f}" for j in range(1, 6) if rng.random() < 0.7)
+        f"{rng.integers(0, 3)} qid:{q} "
+        + " ".join(f"{j}:{rng.normal():.4f}" for j in range(1, 6) if rng.random() < 0.7)
         for q in qid
     ]
     return "\n".join(lines).encode()

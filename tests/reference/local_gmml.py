@@ -33,7 +33,9 @@ def scatters(X, y, qid):
         if similar:
             S.append(np.mean(similar, axis=0))
         if sum(gaps) > 0:
-            D.append(sum(w * np.outer(x[a] - x[b], x[a] - x[b]) for (a, b), w in zip(pairs, gaps, strict=True)) / sum(gaps))
+            D.append(
+                sum(w * np.outer(x[a] - x[b], x[a] - x[b]) for (a, b), w in zip(pairs, gaps, strict=True)) / sum(gaps)
+            )
     zero = np.zeros((X.shape[1],) * 2)
     return (np.mean(S, axis=0) if S else zero), (np.mean(D, axis=0) if D else zero)
 
