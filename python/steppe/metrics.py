@@ -31,8 +31,8 @@ def ndcg_score(
     r"""Normalised discounted cumulative gain, the mean over queries.
 
     A query's documents are ranked by falling score; the DCG of the first k is :math:`\sum_i g_i / \log_2(i + 1)`,
-    divided by the largest that its documents allow. Documents of equal score share their places: each gets the mean over
-    all orders of the tie, as in :func:`sklearn.metrics.ndcg_score`.
+    divided by the largest that its documents allow. Documents of equal score share their places: each gets the mean
+    over all orders of the tie, as in :func:`sklearn.metrics.ndcg_score`.
 
     Parameters
     ----------

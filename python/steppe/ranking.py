@@ -34,16 +34,16 @@ __all__ = ["LocalGMMLRanker"]
 class LocalGMMLRanker(BaseSteppeEstimator):
     r"""Localized geometric mean metric learning to rank: a few local distances in closed form, combined by WARP.
 
-    Each of m metrics is learned from some queries drawn at random: S, the mean difference of documents of one grade above
-    0, and D, that of documents of different grades (by the gap), give :math:`A_r = S^{-1} \#_t D`, as in
-    :class:`~steppe.metric.GMML`. Its anchor :math:`p_r` is the relevant document by whose distance the other documents of
-    these and further queries are ranked best (NDCG\@10). :math:`A_r` is scaled so that the median squared distance of the
-    training documents to the anchor is 1. The score of a document is
+    Each of m metrics is learned from some queries drawn at random: S, the mean difference of documents of one grade
+    above 0, and D, that of documents of different grades (by the gap), give :math:`A_r = S^{-1} \#_t D`, as in
+    :class:`~steppe.metric.GMML`. Its anchor :math:`p_r` is the relevant document by whose distance the other documents
+    of these and further queries are ranked best (NDCG\@10). :math:`A_r` is scaled so that the median squared distance
+    of the training documents to the anchor is 1. The score of a document is
 
     .. math:: f(p) = \sum_r \phi_r w_r(p), \quad w_r(p) = \exp(-\tfrac{\rho}{2} (p - p_r)' A_r (p - p_r)),
 
-    with :math:`\phi \ge 0` trained by WARP: for each relevant document, less relevant ones of its query are drawn until one
-    comes within the margin, and a step is made by the rank that the number of draws suggests.
+    with :math:`\phi \ge 0` trained by WARP: for each relevant document, less relevant ones of its query are drawn until
+    one comes within the margin, and a step is made by the rank that the number of draws suggests.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ class LocalGMMLRanker(BaseSteppeEstimator):
     sample_size : int, default=64
         Whole queries are drawn for a metric until they have so many documents; four times as many judge the anchor.
     early_stopping : bool, default=False
-        Whether to hold queries out, and to end when their NDCG\@10 rises no more; the weights are then those at its best.
+        Whether to hold queries out, and to end when their NDCG\@10 rises no more; the weights are then those at its
+        best.
     validation_fraction : float, default=0.1
         About how many of the queries to hold out.
     n_iter_no_change : int, default=3
@@ -75,8 +76,8 @@ class LocalGMMLRanker(BaseSteppeEstimator):
     n_jobs : int or None, default=None
         Threads on this process, as in scikit-learn.
     cluster : steppe.parallel.Cluster or None, default=None
-        Ranks that fit one ranker together; each passes its own rows. Rows of a query that several ranks hold are moved to
-        the first of them. The ranks share out the metrics and the queries.
+        Ranks that fit one ranker together; each passes its own rows. Rows of a query that several ranks hold are moved
+        to the first of them. The ranks share out the metrics and the queries.
     device : {"cpu", "auto"}, default="cpu"
     random_state : int, RandomState instance or None, default=None
         Fixes which queries and documents are drawn.
@@ -101,17 +102,18 @@ class LocalGMMLRanker(BaseSteppeEstimator):
         Only with ``phi="per_query"``: of the queries of all ranks, in the order of sorted ids.
     n_iter_ : int
     history_ : structured ndarray of shape (n_iter_,)
-        Fields ``iteration``, ``seconds``, ``objective`` (the WARP loss of scores scaled so that at first they range over 1
-        in a query, on average; nan where not evaluated), ``updates`` (relevant documents visited) and ``ndcg`` (mean
-        NDCG\@10 of the training queries, or of those held out; nan where not evaluated).
+        Fields ``iteration``, ``seconds``, ``objective`` (the WARP loss of scores scaled so that at first they range
+        over 1 in a query, on average; nan where not evaluated), ``updates`` (relevant documents visited) and ``ndcg``
+        (mean NDCG\@10 of the training queries, or of those held out; nan where not evaluated).
     n_features_in_ : int
     feature_names_in_ : ndarray of str
 
     Notes
     -----
-    The result does not depend on the order of documents and queries, nor, to rounding, on the number of threads and ranks.
-    Metrics cost m min(D, s)^3 + m s^2 D operations for samples of s documents, distances 2 n m D min(D, s); a pass of WARP
-    n m. Sparse rows are made dense. Scale the features: within S and D they count as they are.
+    The result depends neither on the order of documents and queries nor on the number of threads; on that of ranks by
+    rounding only. Metrics cost m min(D, s)^3 + m D^2 s operations for samples of s documents, distances
+    2 n m D min(D, s), a pass of WARP n m. Sparse rows are made dense. Scale the features: in S and D they count as they
+    are. A weight that underflows is 0: documents far from all anchors tie at the end.
 
     References
     ----------

@@ -99,9 +99,16 @@ CASES = [
     Case("steppe.linear_model:MultinomialLogisticRegression", {"solver": "softmax"}),
     Case("steppe.metric:ITML", schedules=("serial", "bsp"), cluster_tolerance=1e-12),
     Case("steppe.metric:ITML", {"solver": "parallel"}, schedules=("serial", "bsp"), cluster_tolerance=1e-12),
-    Case("steppe.ranking:LocalGMMLRanker", schedules=("serial", "bsp"), cluster_tolerance=1e-9, expected_failures=SAMPLES),
-    Case("steppe.ranking:LocalGMMLRanker", {"form": "distance", "phi": "per_query"}, schedules=("serial", "bsp"),
-         cluster_tolerance=1e-9, expected_failures=SAMPLES),
+    Case(
+        "steppe.ranking:LocalGMMLRanker", schedules=("serial", "bsp"), cluster_tolerance=1e-9, expected_failures=SAMPLES
+    ),
+    Case(
+        "steppe.ranking:LocalGMMLRanker",
+        {"form": "distance", "phi": "per_query"},
+        schedules=("serial", "bsp"),
+        cluster_tolerance=1e-9,
+        expected_failures=SAMPLES,
+    ),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, examples=False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),
 ]

@@ -57,16 +57,16 @@ def test_queries_without_a_relevant_document():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(y_true=[-1, 2], y_score=[1, 2]), "y_true: met the grade -1"),
-        (dict(y_true=[1, 2000], y_score=[1, 2]), "y_true: met the grade 2000, whose gain"),
-        (dict(y_true=[1, 2], y_score=[1, 2, 3]), "y_score: has shape"),
-        (dict(y_true=[1, 2], y_score=[1, np.nan]), "NaN"),
-        (dict(y_true=[1, 2], y_score=[1, 2], qid=[2]), "qid: has 1 entries and X has 2 rows"),
-        (dict(y_true=[1, 2], y_score=[1, 2], qid=[2, np.nan]), "qid: contains NaN"),
-        (dict(y_true=[[1, 2]], y_score=[[1, 2]], qid=[0, 0]), "qid: with two axes"),
-        (dict(y_true=[1, 2], y_score=[1, 2], k=0), "k: got 0"),
-        (dict(y_true=[1, 2], y_score=[1, 2], gain="log"), "gain: got 'log'"),
-        (dict(y_true=[1, 2], y_score=[1, 2], no_relevant="zero"), "no_relevant: got 'zero'"),
+        ({"y_true": [-1, 2], "y_score": [1, 2]}, "y_true: met the grade -1"),
+        ({"y_true": [1, 2000], "y_score": [1, 2]}, "y_true: met the grade 2000, whose gain"),
+        ({"y_true": [1, 2], "y_score": [1, 2, 3]}, "y_score: has shape"),
+        ({"y_true": [1, 2], "y_score": [1, np.nan]}, "NaN"),
+        ({"y_true": [1, 2], "y_score": [1, 2], "qid": [2]}, "qid: has 1 entries and X has 2 rows"),
+        ({"y_true": [1, 2], "y_score": [1, 2], "qid": [2, np.nan]}, "qid: contains NaN"),
+        ({"y_true": [[1, 2]], "y_score": [[1, 2]], "qid": [0, 0]}, "qid: with two axes"),
+        ({"y_true": [1, 2], "y_score": [1, 2], "k": 0}, "k: got 0"),
+        ({"y_true": [1, 2], "y_score": [1, 2], "gain": "log"}, "gain: got 'log'"),
+        ({"y_true": [1, 2], "y_score": [1, 2], "no_relevant": "zero"}, "no_relevant: got 'zero'"),
     ],
 )
 def test_bad_arguments_say_what_to_do(arguments, words):

@@ -48,9 +48,9 @@ def load_letor(
 ) -> RankedDocuments:
     r"""Load learning-to-rank data, parsing pieces of the file in parallel.
 
-    Each line is ``grade qid:query index:value ... [# comment]``, one document; blank lines and comments are skipped. The
-    lines of a query need not stand together. Time and memory are linear in the size of the file; a compressed one (.gz,
-    .bz2, .xz) is first decompressed into memory.
+    Each line is ``grade qid:query index:value ... [# comment]``, one document; blank lines and comments are skipped.
+    The lines of a query need not stand together. Time and memory are linear in the size of the file; a compressed one
+    (.gz, .bz2, .xz) is first decompressed into memory.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def _numbered(query_path: File, n_rows: int, ranks: Cluster) -> NDArray[np.int64
         sizes = _sizes(query_path)
         if sizes.sum() != sum(counts):
             raise ValueError(
-                f"query_path: the {len(sizes)} queries have {sizes.sum()} documents, but there are {sum(counts)} lines; "
-                "give the file of sizes that belongs to the data"
+                f"query_path: the {len(sizes)} queries have {sizes.sum()} documents, but there are {sum(counts)} "
+                "lines; give the file of sizes that belongs to the data"
             )
     first = sum(counts[: ranks.rank])
     return np.searchsorted(np.cumsum(sizes), np.arange(first, first + n_rows), side="right").astype(np.int64)
