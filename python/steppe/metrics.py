@@ -70,7 +70,7 @@ def ndcg_score(
     --------
     >>> from steppe.metrics import ndcg_score
     >>> round(ndcg_score([2, 0, 1, 0, 1], [0.9, 0.8, 0.7, 0.2, 0.1], qid=[7, 7, 7, 3, 3], k=2), 4)
-    0.7287
+    0.7286
     """
     if k is not None and (not isinstance(k, Integral) or k < 1):
         raise ValueError(f"k: got {k!r}; give a number of places, 1 or more, or None for all")
