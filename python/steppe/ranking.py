@@ -112,8 +112,9 @@ class LocalGMMLRanker(BaseSteppeEstimator):
     -----
     The result depends neither on the order of documents and queries nor on the number of threads; on that of ranks by
     rounding only. Metrics cost m min(D, s)^3 + m D^2 s operations for samples of s documents, distances
-    2 n m D min(D, s), a pass of WARP n m. Sparse rows are made dense. Scale the features: in S and D they count as they
-    are. A weight that underflows is 0: documents far from all anchors tie at the end.
+    2 n m D min(D, s), a pass of WARP n m, and its loss one for each pair of documents of a query. Sparse rows are made
+    dense. Scale the features: in S and D they count as they are. A weight that underflows is 0: documents far from all
+    anchors tie at the end.
 
     References
     ----------

@@ -277,6 +277,14 @@ def test_far_documents_underflow_to_the_end(dtype):
     assert (scores[:-2] >= 0).all()
 
 
+def test_distances_that_overflow_are_bad_input():
+    X, y, qid = documents(dtype=np.float32)
+    with pytest.raises(ValueError, match="scale the features"):
+        LocalGMMLRanker(**FULL).fit(X * np.float32(1e30), y, qid)
+    model = LocalGMMLRanker(form="distance", **FULL).fit(X, y, qid)
+    assert not np.isnan(model.predict(np.full((1, X.shape[1]), 1e30, dtype=np.float32))).any()
+
+
 def test_many_more_features_than_documents():
     rng = np.random.default_rng(0)
     X, y, qid = rng.normal(size=(60, 300)), rng.integers(0, 3, 60), np.repeat(np.arange(6), 10)

@@ -23,8 +23,8 @@ double expected_dcg(std::span<const double> scores, std::span<const double> gain
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b]; });
   double dcg = 0;
   for (std::size_t begin = 0, end = 0; begin < std::min(n, k); begin = end) {
-    double gain = 0;
-    for (end = begin; end < n && scores[order[end]] == scores[order[begin]]; ++end) gain += gains[order[end]];
+    double gain = gains[order[begin]];
+    for (end = begin + 1; end < n && scores[order[end]] == scores[order[begin]]; ++end) gain += gains[order[end]];
     dcg += gain / static_cast<double>(end - begin) * (sums[std::min(end, k)] - sums[begin]);
   }
   return dcg;

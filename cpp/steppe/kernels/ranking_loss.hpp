@@ -12,7 +12,7 @@ void discount_sums(std::span<double> sums);
 
 // Discounted cumulative gain of the first k places when documents are ranked by falling score. Documents of equal score
 // share their places: the mean over all their orders. `sums` as above, of min(k, size) + 1 numbers or more; `order` is
-// scratch, one for each document.
+// scratch, one for each document. Scores are not NaN.
 double expected_dcg(std::span<const double> scores, std::span<const double> gains, std::size_t k,
                     std::span<const double> sums, std::span<std::uint32_t> order);
 

@@ -28,6 +28,8 @@ double median_over_ranks(std::span<const double> values, Link& link) {
     all.resize(before + part.size() / sizeof(double));
     WireReader(part).get(std::span(all).subspan(before));
   }
+  require(std::all_of(all.begin(), all.end(), [](double value) { return std::isfinite(value); }),
+          "X: the squared distances of documents overflow; scale the features");
   const auto middle = all.begin() + static_cast<std::ptrdiff_t>((all.size() - 1) / 2);
   std::nth_element(all.begin(), middle, all.end());
   return *middle;
@@ -307,6 +309,7 @@ void local_gmml_scores(const LocalGmmlModel<T>& model, double rho, bool distance
       const std::size_t n = std::min(kTile, end - first);
       std::vector<double> squared(n), score(n, 0.0);
       for (std::size_t r = 0; r < model.weights.size(); ++r) {
+        if (model.weights[r] == T{0}) continue;  // its distance may be infinite
         anchor_distances<T>(model.distance(r), {x.row(first).data(), n, x.cols(), x.stride()}, {}, squared);
         const auto weight = static_cast<double>(model.weights[r]);
         for (std::size_t i = 0; i < n; ++i) score[i] += weight * feature(squared[i], rho, distance_form);

@@ -170,6 +170,8 @@ std::size_t choose_anchor(const QueryBlock<T>& block, const LocalMetric<T>& metr
   for (std::size_t i = 0; i < n; ++i) {
     for (std::size_t j = 0; j < d; ++j) norms[i] += static_cast<double>(mapped[i * d + j] * mapped[i * d + j]);
   }
+  require(std::all_of(norms.begin(), norms.end(), [](double norm) { return std::isfinite(norm); }),
+          "X: the squared distances of documents overflow; scale the features");
   for (const std::size_t c : chosen) few.insert(few.end(), mapped.data() + c * d, mapped.data() + (c + 1) * d);
   gemm<T>(Op::none, Op::transpose, 1, {few.data(), chosen.size(), d}, {mapped.data(), n, d}, 0,
           {products.data(), chosen.size(), n});
