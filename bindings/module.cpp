@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, module) {
   register_linear_model(module);
   register_blas(module);
   register_metric(module);
+  register_ranking(module);
 }

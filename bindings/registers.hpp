@@ -12,5 +12,6 @@ void register_recommend(pybind11::module_& module);
 void register_linear_model(pybind11::module_& module);
 void register_blas(pybind11::module_& module);
 void register_metric(pybind11::module_& module);
+void register_ranking(pybind11::module_& module);
 
 }  // namespace steppe::bindings

@@ -139,3 +139,37 @@ def gmml_session(
 ) -> FitSession: ...
 def pair_squared_distances(points: NDArray[Any], pairs: NDArray[Any], n_threads: int = 1) -> NDArray[Any]: ...
 def itml_form(n_points: int, n_pairs: int, n_features: int) -> str: ...
+def ranking_order(X: NDArray[Any], query: NDArray[Any], grade: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]: ...
+def local_gmml_session(
+    X: NDArray[Any],
+    order: NDArray[Any],
+    grade: NDArray[Any],
+    weight: NDArray[Any],
+    offsets: NDArray[Any],
+    number: NDArray[Any],
+    start: tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any]] | None,
+    *,
+    link: Link,
+    n_metrics: int,
+    sample_size: int,
+    rho: float,
+    reg: float,
+    t: float,
+    distance_form: bool,
+    per_query: bool,
+    validation_fraction: float,
+    patience: int,
+    tol: float,
+    seed: int,
+    n_threads: int,
+) -> FitSession: ...
+def local_gmml_scores(
+    X: NDArray[Any],
+    model: tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any]],
+    rho: float,
+    distance_form: bool,
+    n_threads: int,
+) -> NDArray[Any]: ...
+def ndcg(
+    scores: NDArray[Any], gains: NDArray[Any], offsets: NDArray[Any], k: int, n_threads: int = 1
+) -> NDArray[Any]: ...

@@ -7,14 +7,17 @@ from steppe.datasets._generators import (
     make_text_classification,
     split_ratings,
 )
+from steppe.datasets._letor import RankedDocuments, load_letor
 from steppe.datasets._ratings import Ratings, load_ratings
 from steppe.datasets._svmlight import iter_svmlight, load_svmlight
 
 __all__ = [
+    "RankedDocuments",
     "Ratings",
     "RatingsTruth",
     "TextTruth",
     "iter_svmlight",
+    "load_letor",
     "load_ratings",
     "load_svmlight",
     "make_ratings",
