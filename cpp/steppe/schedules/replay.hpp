@@ -118,7 +118,8 @@ class Replay {
   VisitContext context(std::uint32_t shard, const Event& event) {
     return {seed_,      now().training_round + event.round,
             shard,      static_cast<std::uint32_t>(shards_.size()),
-            now().pass, globals_.working(shard)};
+            now().pass, globals_.working(shard),
+            {}};
   }
 
   P& problem_;
