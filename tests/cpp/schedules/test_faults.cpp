@@ -53,6 +53,21 @@ struct Endless : toy::Bundled<double> {
   }
 };
 
+// Notices when two workers are in the initial pass at once.
+struct Initialised : toy::One<double> {
+  using toy::One<double>::One;
+  static constexpr int init_pass = 2;
+  std::atomic<int>* inside = nullptr;
+  std::atomic<bool>* met_another = nullptr;
+  steppe::VisitStats visit(toy::Shard&, steppe::TokenView<double>, const steppe::VisitContext& c) {
+    if (c.pass == init_pass && inside->fetch_add(1) > 0) *met_another = true;
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    inside->fetch_sub(1);
+    return {1, 0};
+  }
+  steppe::VisitStats visit_shared(toy::Shard&, steppe::Bundle<double>, const steppe::VisitContext&) { return {}; }
+};
+
 template <class P>
 steppe::Engine<P> make_engine(P& problem, std::vector<toy::Shard>& shards, steppe::Link& link, steppe::Team& team,
                               Schedule schedule) {
@@ -238,4 +253,19 @@ TEST_CASE("hogwild meets every pair, and refuses ranks") {
     steppe::Team one(1);
     CHECK_THROWS_AS(make_engine(other, own, link, one, Schedule::hogwild), steppe::InvalidArgument);
   });
+}
+
+TEST_CASE("hogwild: the initial pass, which writes plainly to tokens, is made by one worker at a time") {
+  std::atomic<int> inside = 0;
+  std::atomic<bool> met_another = false;
+  Initialised problem(24);
+  problem.inside = &inside;
+  problem.met_another = &met_another;
+  auto shards = toy::make_shards(0, 4, 24);
+  steppe::Team team(4);
+  steppe::Control control;
+  steppe::LocalLink alone;
+  auto engine = make_engine(problem, shards, alone, team, Schedule::hogwild);
+  CHECK(engine.run(Initialised::init_pass, 1, false, control).total.updates > 0);
+  CHECK(!met_another);
 }
