@@ -208,6 +208,26 @@ TEST_CASE("a nomad fit goes on from a cut, and a cut of other data is refused") 
   });
 }
 
+TEST_CASE("a cut of another schedule, or one that is cut short, is refused") {
+  const Layout layout{2, 1};
+  on_ranks(2, [&](std::uint32_t rank, steppe::Link& link) {
+    toy::One<double> problem(24);
+    steppe::Team team(layout[rank]);
+    steppe::Control control;
+    for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+      auto shards = toy::make_shards(before(layout, rank), layout[rank], 24), others = shards;
+      auto engine = make_engine(problem, shards, link, team, schedule);
+      engine.run(toy::kTrain, 1, true, control);
+      auto cut = engine.cut();
+      auto other =
+          make_engine(problem, others, link, team, schedule == Schedule::bsp ? Schedule::nomad : Schedule::bsp);
+      CHECK_THROWS_AS(other.restore(cut), steppe::InvalidArgument);
+      cut["token_ids"] = steppe::Array::zeros<std::uint32_t>({1});
+      CHECK_THROWS_AS(engine.restore(cut), steppe::InvalidArgument);
+    }
+  });
+}
+
 TEST_CASE("a rank that leaves is named by those who wait for it") {
   for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
     std::vector<std::exception_ptr> errors;
