@@ -15,8 +15,9 @@ BUILD := build/python
 INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
 HAVE = echo '\#include <$(1)>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
 HAVE_BLAS := echo 'int main() {}' | $${CXX:-c++} -x c++ - -lopenblas -o /dev/null 2>/dev/null
-HAVE_DOCTEST := $(call HAVE,doctest/doctest.h) && $(HAVE_BLAS)
-HAVE_BENCHMARK := $(call HAVE,benchmark/benchmark.h) && $(HAVE_BLAS)
+HAVE_DOCTEST := $(call HAVE,doctest/doctest.h)
+HAVE_BENCHMARK := $(call HAVE,benchmark/benchmark.h)
+HAVE_ALL := $(HAVE_DOCTEST) && $(HAVE_BENCHMARK) && $(HAVE_BLAS)
 
 .PHONY: demo test bench lint format wheel check-wheel test-oldest clean cpp-test sanitize python-test mpi-test debian
 
@@ -43,14 +44,14 @@ test: cpp-test sanitize python-test mpi-test
 
 # Debian's doctest, Google Benchmark and OpenBLAS, and the rival queue of a benchmark, for the C++ tests and benchmarks, where apt may be used.
 debian:
-	@if ! { $(HAVE_DOCTEST) && $(HAVE_BENCHMARK); }; then \
+	@if ! { $(HAVE_ALL); }; then \
 	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	    run=""; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
 	    $$run apt-get update -qq; \
 	    $$run apt-get install -y -qq doctest-dev libbenchmark-dev libopenblas-dev libconcurrentqueue-dev || true; \
 	  fi; \
 	fi
-	@{ $(HAVE_DOCTEST) && $(HAVE_BENCHMARK); } || { \
+	@{ $(HAVE_ALL); } || { \
 	  echo '*******************************************************************************'; \
 	  echo '*** SKIPPED: C++ tests or benchmarks. They need doctest, Google Benchmark and OpenBLAS:'; \
 	  echo '***          apt-get install doctest-dev libbenchmark-dev libopenblas-dev libconcurrentqueue-dev'; \

@@ -10,4 +10,6 @@ PYBIND11_MODULE(_core, module) {
   register_datasets(module);
   register_recommend(module);
   register_linear_model(module);
+  register_blas(module);
+  register_ot_sliced(module);
 }

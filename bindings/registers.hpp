@@ -10,5 +10,7 @@ void register_session(pybind11::module_& module);
 void register_datasets(pybind11::module_& module);
 void register_recommend(pybind11::module_& module);
 void register_linear_model(pybind11::module_& module);
+void register_blas(pybind11::module_& module);
+void register_ot_sliced(pybind11::module_& module);
 
 }  // namespace steppe::bindings

@@ -1,8 +1,10 @@
 # One program with every C++ test, and one ctest entry for each file of tests. Tests under tests/cpp/mpi/ need ranks.
 find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h REQUIRED)
+include(cmake/system_blas.cmake)
 
 file(GLOB_RECURSE STEPPE_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*.cpp)
 list(FILTER STEPPE_TEST_SOURCES EXCLUDE REGEX "/tests/cpp/(main\\.cpp|mpi/)")
+steppe_leave_out_blas(STEPPE_TEST_SOURCES)
 file(GLOB STEPPE_MPI_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/mpi/*.cpp)
 
 function(steppe_test_program program)
@@ -14,7 +16,7 @@ function(steppe_test_program program)
 endfunction()
 
 steppe_test_program(steppe_tests tests/cpp/main.cpp ${STEPPE_TEST_SOURCES})
-target_link_libraries(steppe_tests PRIVATE steppe)
+target_link_libraries(steppe_tests PRIVATE steppe $<$<BOOL:${STEPPE_SYSTEM_BLAS}>:${STEPPE_SYSTEM_BLAS}>)
 foreach(source IN LISTS STEPPE_TEST_SOURCES)
   cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/tests/cpp OUTPUT_VARIABLE name)
   if(name MATCHES "^(.*/)?test_(.*)\\.cpp$")
