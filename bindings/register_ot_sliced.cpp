@@ -73,7 +73,7 @@ py::array sorted_targets(const py::array& X, const py::array& Y, std::uint32_t n
     run_on_team(n_threads, [&](Team& team, Control& control) {
       steppe::sorted_targets(x, y, team, link, control, out);
     });
-    return std::move(targets);
+    return targets;
   });
 }
 
@@ -83,7 +83,7 @@ py::array random_directions(std::size_t n_features, std::size_t n_projections, s
     py::array_t<T> directions({n_features, n_projections});
     const auto out = writable(directions);
     run_on_team(n_threads, [&](Team& team, Control&) { steppe::random_directions(seed, team, out); });
-    return std::move(directions);
+    return directions;
   };
   return single ? make(float{}) : make(double{});
 }
@@ -96,7 +96,7 @@ py::array pair_directions(const py::array& X, const py::array& Y, std::size_t n_
     py::array_t<T> directions({x.cols(), n_projections});
     const auto out = writable(directions);
     run_on_team(n_threads, [&](Team& team, Control&) { steppe::pair_directions(x, y, seed, team, out); });
-    return std::move(directions);
+    return directions;
   });
 }
 

@@ -79,25 +79,33 @@ template <class T, class Visit>
   }
 }
 
-// Half a difference, which no two finite numbers overflow.
+// `unit` times the difference: with half of it no two finite numbers overflow, with all of it none is rounded.
 template <class T>
-double half_difference(T a, T b) {
-  return 0.5 * static_cast<double>(a) - 0.5 * static_cast<double>(b);
+double difference(T a, T b, double unit) {
+  return unit * static_cast<double>(a) - unit * static_cast<double>(b);
 }
 
-// 2 s (mean of (|half difference| / s)^p)^(1/p), where s is the largest half difference that meets mass.
+template <class T>
+double largest_difference(const SortedSample<T>& x, const SortedSample<T>& y, double unit) {
+  double largest = 0;
+  for_each_coupled(x, y, [&](std::size_t i, std::size_t j, double mass) {
+    if (mass > 0) largest = std::max(largest, std::abs(difference(x.values[i], y.values[j], unit)));
+  });
+  return largest;
+}
+
+// s (mean of (|difference| / s)^p)^(1/p), where s is the largest difference that meets mass.
 template <class T>
 double scaled_distance(const SortedSample<T>& x, const SortedSample<T>& y, double p) {
-  double largest = 0, total = 0, sum = 0;
-  for_each_coupled(x, y, [&](std::size_t i, std::size_t j, double mass) {
-    if (mass > 0) largest = std::max(largest, std::abs(half_difference(x.values[i], y.values[j])));
-  });
+  double unit = 1, total = 0, sum = 0;
+  double largest = largest_difference(x, y, unit);
+  if (!std::isfinite(largest)) largest = largest_difference(x, y, unit = 0.5);
   if (!(largest > 0) || !std::isfinite(largest)) return largest;
   for_each_coupled(x, y, [&](std::size_t i, std::size_t j, double mass) {
-    sum += mass * power(half_difference(x.values[i], y.values[j]) / largest, p);
+    sum += mass * power(difference(x.values[i], y.values[j], unit) / largest, p);
     total += mass;
   });
-  return 2 * (largest * root(sum / total, p));
+  return largest * root(sum / total, p) / unit;
 }
 
 }  // namespace

@@ -14,8 +14,14 @@
 namespace steppe {
 namespace {
 
-constexpr std::size_t kBlockBytes = std::size_t{1} << 24;  // of projected values, for each thread
+constexpr std::size_t kBlockBytes = std::size_t{1} << 24;
 constexpr std::size_t kFewestColumns = 8, kMostColumns = 512;
+
+// Of projected values at a time, for each of n_threads: what the cache holds, or half of what the samples take in all.
+// The more columns meet a sample at once the less often BLAS rearranges it: of long rows that is a third of the time.
+std::size_t block_bytes(std::size_t bytes_of_samples, std::size_t n_threads) {
+  return std::max(kBlockBytes, bytes_of_samples / (2 * n_threads));
+}
 
 // body(begin, end) on pieces of 0..n-1 on all members, until a stop is asked for.
 template <class Body>
@@ -27,11 +33,12 @@ void for_each_piece(std::size_t n, std::size_t grain, Team& team, Control& contr
   team.run(job, control, [&] { next = n; });
 }
 
-// Columns at a time for each of n_threads so that the blocks have equal sizes and fit into memory.
-std::size_t columns_of_block(std::size_t asked, std::size_t bytes_of_column, std::size_t n_columns,
+// Columns at a time for each of n_threads (or ranks), as asked or up to so many bytes, so that blocks have equal sizes.
+std::size_t columns_of_block(std::size_t asked, std::size_t bytes, std::size_t bytes_of_column, std::size_t n_columns,
                              std::size_t n_threads) {
-  const std::size_t most =
-      asked > 0 ? asked : std::clamp(kBlockBytes / std::max<std::size_t>(bytes_of_column, 1), kFewestColumns, kMostColumns);
+  const std::size_t fitting =
+      std::clamp(bytes / std::max<std::size_t>(bytes_of_column, 1), kFewestColumns, kMostColumns);
+  const std::size_t most = asked > 0 ? asked : fitting;
   const std::size_t rounds = (n_columns + most * n_threads - 1) / (most * n_threads);
   return std::max<std::size_t>((n_columns + rounds * n_threads - 1) / std::max<std::size_t>(rounds * n_threads, 1), 1);
 }
@@ -115,7 +122,9 @@ template <class T>
 void distances_alone(const SlicedSample<T>& x, const SlicedSample<T>& y, MatrixView<const T> directions,
                      const SlicedParams& params, Team& team, Control& control, std::span<double> distances) {
   const std::size_t n = x.rows.rows(), m = y.rows.rows();
-  const std::size_t columns = columns_of_block(params.block_columns, (n + m) * sizeof(T), distances.size(), team.size());
+  const std::size_t bytes = block_bytes((n + m) * directions.rows() * sizeof(T), team.size());
+  const std::size_t columns =
+      columns_of_block(params.block_columns, bytes, (n + m) * sizeof(T), distances.size(), team.size());
   struct Workspace {
     AlignedVector<T> x, y;
     ColumnDistances<T> distances;
@@ -167,8 +176,10 @@ void distances_over_ranks(const SlicedSample<T>& x, const SlicedSample<T>& y, Ma
                           std::span<double> distances) {
   SharedBlock<T> x_block(link, control, x.rows.rows()), y_block(link, control, y.rows.rows());
   const std::size_t n = x_block.exchange.total_rows(), m = y_block.exchange.total_rows();
-  const std::size_t columns = columns_of_block(
-      params.block_columns, x_block.bytes_of_column() + y_block.bytes_of_column(), distances.size(), link.size());
+  const std::size_t bytes = block_bytes((n + m) * directions.rows() * sizeof(T), link.size());
+  const std::size_t bytes_of_column = x_block.bytes_of_column() + y_block.bytes_of_column();
+  const std::size_t columns = columns_of_block(params.block_columns, bytes, link.size() * bytes_of_column,
+                                               distances.size(), link.size());
   std::fill(distances.begin(), distances.end(), 0.0);
   for (std::size_t begin = 0; begin < distances.size(); begin += columns * link.size()) {
     const std::size_t block = std::min(columns * link.size(), distances.size() - begin);
@@ -248,8 +259,9 @@ template <class T>
 void targets_over_ranks(MatrixView<const T> x, MatrixView<const T> y, Team& team, Link& link, Control& control,
                         MatrixView<T> targets) {
   SharedBlock<T> x_block(link, control, x.rows()), y_block(link, control, y.rows());
+  const std::size_t bytes_of_column = x_block.bytes_of_column() + y_block.bytes_of_column();
   const std::size_t columns =
-      columns_of_block(0, x_block.bytes_of_column() + y_block.bytes_of_column(), x.cols(), link.size());
+      columns_of_block(0, kBlockBytes, link.size() * bytes_of_column, x.cols(), link.size());
   for (std::size_t begin = 0; begin < x.cols(); begin += columns * link.size()) {
     const std::size_t block = std::min(columns * link.size(), x.cols() - begin);
     x_block.resize(block);

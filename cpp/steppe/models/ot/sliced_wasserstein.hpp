@@ -21,7 +21,7 @@ struct SlicedSample {
 
 struct SlicedParams {
   double p = 2;
-  std::size_t block_columns = 0;  // projections at a time, for each thread; 0: as many as fit into 16 MB
+  std::size_t block_columns = 0;  // projections at a time for each thread; 0: by memory, see block_bytes
 };
 
 // distances[j] = p-Wasserstein distance of the two samples projected on column j of directions (D, p). Collective, and
