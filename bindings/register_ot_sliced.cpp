@@ -32,7 +32,8 @@ auto with_dtype(const py::array& array, F&& f) {
 
 template <class T>
 MatrixView<const T> view_of(const py::array& array, const char* name) {
-  if (!py::isinstance<NdArray<T>>(array)) throw InvalidArgument(std::string(name) + ": must be C-ordered, of X's dtype");
+  if (!py::isinstance<NdArray<T>>(array))
+    throw InvalidArgument(std::string(name) + ": must be C-ordered, of X's dtype");
   return matrix_view<T>(py::reinterpret_borrow<NdArray<T>>(array));
 }
 
@@ -70,9 +71,8 @@ py::array sorted_targets(const py::array& X, const py::array& Y, std::uint32_t n
     require(x.cols() == y.cols(), "X_proj, Y_proj: the numbers of columns differ");
     py::array_t<T> targets({x.rows(), x.cols()});
     const auto out = writable(targets);
-    run_on_team(n_threads, [&](Team& team, Control& control) {
-      steppe::sorted_targets(x, y, team, link, control, out);
-    });
+    run_on_team(n_threads,
+                [&](Team& team, Control& control) { steppe::sorted_targets(x, y, team, link, control, out); });
     return targets;
   });
 }
@@ -115,9 +115,11 @@ void register_ot_sliced(py::module_& module) {
   module.def("sorted_targets", &sorted_targets, py::arg("X"), py::arg("Y"), py::kw_only(), py::arg("n_threads"),
              py::arg("link"), "Collective. For each column the value of Y matched to each value of X by rank.");
   module.def("random_directions", &random_directions, py::arg("n_features"), py::arg("n_projections"), py::kw_only(),
-             py::arg("seed"), py::arg("single"), py::arg("n_threads"), "Columns (n_features, n) uniform on the sphere.");
+             py::arg("seed"), py::arg("single"), py::arg("n_threads"),
+             "Columns (n_features, n) uniform on the sphere.");
   module.def("pair_directions", &pair_directions, py::arg("X"), py::arg("Y"), py::arg("n_projections"), py::kw_only(),
-             py::arg("seed"), py::arg("n_threads"), "Columns (D, n): differences of random rows of X and Y, normalised.");
+             py::arg("seed"), py::arg("n_threads"),
+             "Columns (D, n): differences of random rows of X and Y, normalised.");
 }
 
 }  // namespace steppe::bindings

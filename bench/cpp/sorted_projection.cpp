@@ -73,8 +73,8 @@ void project(benchmark::State& state) {
   for (auto _ : state) {
     kernels::project<float>({rows.data(), n, d}, {directions.data(), d, columns, 1000}, {out.data(), columns, n});
   }
-  state.counters["flop/s"] = benchmark::Counter(2.0 * double(n * d * columns) * double(state.iterations()),
-                                                benchmark::Counter::kIsRate);
+  state.counters["flop/s"] =
+      benchmark::Counter(2.0 * double(n * d * columns) * double(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 BENCHMARK(sort_values<float>)->Arg(256)->Arg(2000)->Arg(16000)->Arg(1000000);

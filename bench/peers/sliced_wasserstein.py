@@ -96,7 +96,9 @@ def distance_rows(features: int, args: argparse.Namespace) -> list[str]:
     calls: dict[str, Callable] = {}
     for threads in (1, 2):
         calls[f"hand {threads}"] = limited(threads, lambda: by_hand(X, Y, PT))
-        calls[f"steppe {threads}"] = lambda n_jobs=threads: sliced_wasserstein_distance(X, Y, projections=P, n_jobs=n_jobs)
+        calls[f"steppe {threads}"] = lambda n_jobs=threads: sliced_wasserstein_distance(
+            X, Y, projections=P, n_jobs=n_jobs
+        )
     calls["POT"] = lambda: values.setdefault("POT", with_pot(X, Y, P))
     times = interleaved(calls, args.repeats, frozenset({"POT"}))
     assert abs(values["POT"] / exact - 1) < 2e-4, (values["POT"], exact)  # its float32 masses do not sum to 1

@@ -1,5 +1,6 @@
 """steppe.ot's sliced Wasserstein distance and what learning by it needs."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -264,7 +265,7 @@ def test_targets_give_the_gradient(b, m):
 def test_bad_targets_are_named():
     with pytest.raises(ValueError, match="Y_proj: has 3 columns and X_proj has 2"):
         sorted_targets(np.ones((4, 2)), np.ones((4, 3)))
-    with pytest.raises(ValueError, match="X_proj: .*NaN"):
+    with pytest.raises(ValueError, match=r"X_proj: .*NaN"):
         sorted_targets([[np.nan]], [[1.0]])
 
 
@@ -321,7 +322,10 @@ def test_equal_tiny_and_huge_differences(scale):
         ({"n_reused": 2}, "n_reused: got 2 without previous"),
         ({"n_reused": 4, "previous": np.ones((5, 6)), "previous_distances": np.ones(6)}, "n_reused: got 4, more than"),
         ({"n_reused": 3, "previous": np.ones((5, 2)), "previous_distances": np.ones(2)}, "previous has 2 columns"),
-        ({"n_reused": 1, "previous": np.ones((4, 2)), "previous_distances": np.ones(2)}, r"previous: has shape \(4, 2\)"),
+        (
+            {"n_reused": 1, "previous": np.ones((4, 2)), "previous_distances": np.ones(2)},
+            r"previous: has shape \(4, 2\)",
+        ),
         ({"n_reused": 1, "previous": np.ones((5, 2)), "previous_distances": [1]}, "previous_distances: has shape"),
         ({"n_reused": 1, "previous": np.ones((5, 2)), "previous_distances": [1, np.nan]}, "previous_distances: .*NaN"),
     ],
@@ -339,7 +343,7 @@ def test_bad_directions_are_named(options, message):
 def shares(n, size):
     """Unequal shares, one of them empty where there are three."""
     cuts = {1: [0, n], 2: [0, n // 3, n], 3: [0, n // 4, n // 4, n]}[size]
-    return [slice(*pair) for pair in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(*pair) for pair in itertools.pairwise(cuts)]
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-12)])
@@ -379,21 +383,35 @@ def test_ranks_give_the_targets_of_one_process(size, m):
     np.testing.assert_array_equal(np.concatenate(Cluster._threads(size, work)), sorted_targets(X, Y))
 
 
-def test_bad_input_of_one_rank_is_that_of_all():
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"X": np.full((60, 5), np.nan)}, "NaN"),
+        ({"X": np.ones((60, 4)), "Y": np.ones((60, 4))}, "columns"),
+        ({"X": np.ones((60, 5), np.float32), "Y": np.ones((60, 5), np.float32)}, "dtype"),
+        ({"projections": 2 * np.eye(5)}, "projections: differ"),
+        ({"X_weights": np.ones(60)}, "X_weights: given on some"),
+    ],
+    ids=["NaN", "columns", "dtype", "projections", "weights"],
+)
+def test_bad_input_of_one_rank_is_that_of_all(change, message):
     X, Y = samples()
 
-    def work(cluster, name):
-        bad = cluster.rank == 1
-        options = {
-            "NaN": {},
-            "columns": {"X": X[:, :4], "Y": Y[:, :4]},
-            "projections: differ": {"projections": np.eye(5) * (1 + bad)},
-            "X_weights: given on some": {"X_weights": np.ones(60) if bad else None},
-        }[name]
-        rows = options if bad or "X" not in options else {}
-        x = np.full_like(X, np.nan) if bad and name == "NaN" else rows.pop("X", X)
-        with pytest.raises(ValueError, match=name):
-            sliced_wasserstein_distance(x, rows.pop("Y", Y), cluster=cluster, **{k: v for k, v in rows.items()})
+    def work(cluster):
+        arguments = {"X": X, "Y": Y, "projections": np.eye(5)}
+        if message == "columns":
+            arguments["projections"] = None
+        if cluster.rank == 1:
+            arguments |= change
+        with pytest.raises(ValueError, match=message):
+            sliced_wasserstein_distance(arguments.pop("X"), arguments.pop("Y"), cluster=cluster, **arguments)
 
-    for name in ("NaN", "columns", "projections: differ", "X_weights: given on some"):
-        Cluster._threads(2, lambda cluster, name=name: work(cluster, name))
+    Cluster._threads(2, work)
+
+
+def test_no_rank_has_a_row():
+    def work(cluster):
+        with pytest.raises(ValueError, match="Y: no rank has a row"):
+            sliced_wasserstein_distance(np.ones((2, 3)), np.ones((0, 3)), cluster=cluster)
+
+    Cluster._threads(2, work)

@@ -29,7 +29,9 @@ template <class T>
   for (std::size_t i = 0; i < n; ++i) values[i] = std::bit_cast<T>(flip(keys[i]));
 }
 STEPPE_MULTIVERSION void to_keys(const float* values, std::size_t n, std::int32_t* keys) { read_keys(values, n, keys); }
-STEPPE_MULTIVERSION void to_keys(const double* values, std::size_t n, std::int64_t* keys) { read_keys(values, n, keys); }
+STEPPE_MULTIVERSION void to_keys(const double* values, std::size_t n, std::int64_t* keys) {
+  read_keys(values, n, keys);
+}
 STEPPE_MULTIVERSION void to_values(const std::int32_t* keys, std::size_t n, float* values) {
   write_values(keys, n, values);
 }
@@ -53,7 +55,8 @@ void sort_keys(K* keys, K* scratch, std::size_t n) {
 STEPPE_MULTIVERSION void pack_keys(const float* values, std::size_t n, std::int64_t* keys, unsigned) {
 #pragma omp simd
   for (std::size_t i = 0; i < n; ++i) {
-    keys[i] = static_cast<std::int64_t>(ordered_bits(values[i])) * (std::int64_t{1} << 32) | static_cast<std::int64_t>(i);
+    keys[i] =
+        static_cast<std::int64_t>(ordered_bits(values[i])) * (std::int64_t{1} << 32) | static_cast<std::int64_t>(i);
   }
 }
 // There is no room for all of a double: its lowest bits make way for the index.
@@ -64,7 +67,8 @@ STEPPE_MULTIVERSION void pack_keys(const double* values, std::size_t n, std::int
 }
 
 // Puts runs of doubles that differ at most in the bits that made way into order.
-void order_runs(const double* values, const std::int64_t* keys, std::size_t n, unsigned index_bits, std::uint32_t* order) {
+void order_runs(const double* values, const std::int64_t* keys, std::size_t n, unsigned index_bits,
+                std::uint32_t* order) {
   const auto before = [values](std::uint32_t a, std::uint32_t b) {
     return values[a] < values[b] || (values[a] == values[b] && a < b);
   };

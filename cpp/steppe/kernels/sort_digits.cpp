@@ -40,7 +40,11 @@ void sort_by_digits(K* keys, K* scratch, std::size_t n) {
 
 }  // namespace
 
-void sort_digits(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept { sort_by_digits(keys, scratch, n); }
-void sort_digits(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept { sort_by_digits(keys, scratch, n); }
+void sort_digits(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept {
+  sort_by_digits(keys, scratch, n);
+}
+void sort_digits(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept {
+  sort_by_digits(keys, scratch, n);
+}
 
 }  // namespace steppe::kernels

@@ -235,8 +235,8 @@ void sort_small(const K* from, K* to, std::size_t n) {
 // Keys up to the pivot go to `low`, the others to `high`, in their order; `from` is one of these two. Whole registers
 // are written: what lies behind either place, up to where `from` has been read or one register further, is lost.
 template <class K>
-__attribute__((noinline, target("arch=x86-64-v4"))) std::size_t partition(const K* from, K* low, K* high,
-                                                                          std::size_t n, K pivot) {
+__attribute__((noinline, target("arch=x86-64-v4"))) std::size_t partition(const K* from, K* low, K* high, std::size_t n,
+                                                                          K pivot) {
   constexpr std::size_t W = kWide<K>;
   const Wide<K> limit = all<K>(pivot);
   std::size_t n_low = 0, i = 0;

@@ -5,8 +5,8 @@
 
 namespace steppe::kernels {
 
-// Sorts n keys, rising, in any case in O(n log n). Both arrays have room for kSortSlack (kernels/sort.hpp) keys behind n, whose contents
-// are lost.
+// Sorts n keys, rising, in any case in O(n log n). Both arrays have room for kSortSlack (kernels/sort.hpp) keys behind
+// n, whose contents are lost.
 void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept;
 void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept;
 

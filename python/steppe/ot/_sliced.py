@@ -113,8 +113,8 @@ def sliced_wasserstein_distance(
     Notes
     -----
     O((n + m) D) multiplications, at the speed of BLAS, and O(n log n + m log m) comparisons for each projection. The
-    number of threads and the size of blocks can change the last digits of a projection, as they do in any BLAS; ranks do
-    so too.
+    number of threads and the size of blocks can change the last digits of a projection, as they do in any BLAS; so can
+    ranks.
 
     References
     ----------
@@ -228,8 +228,8 @@ def separating_directions(
 ) -> NDArray[Any]:
     """Directions from points of one sample to points of another, and the best of earlier ones.
 
-    Such directions separate the samples better than random ones. A mean over them is not the sliced Wasserstein distance
-    any more, and is larger.
+    Such directions separate the samples better than random ones. A mean over them is not the sliced Wasserstein
+    distance any more, and is larger.
 
     Parameters
     ----------
@@ -345,8 +345,8 @@ def _check_ranks(x: NDArray[Any], y: NDArray[Any], x_name: str, y_name: str, clu
     told = cluster.gather((x.shape, y.shape, x.dtype.str))
     if len({(shape[1], dtype) for shape, _, dtype in told}) > 1:
         raise ValueError(f"{x_name}: the ranks hold {told}; pass the same columns and dtype on every rank")
-    for name, which in ((x_name, 0), (y_name, 1)):
-        if sum(row[which][0] for row in told) == 0:
+    for name, shapes in ((x_name, [row[0] for row in told]), (y_name, [row[1] for row in told])):
+        if sum(n_rows for n_rows, _ in shapes) == 0:
             raise ValueError(f"{name}: no rank has a row; pass at least one row on one rank")
 
 

@@ -75,7 +75,8 @@ TEST_CASE_TEMPLATE("the distance of equal sizes is the mean power of differences
 
 TEST_CASE_TEMPLATE("unequal sizes are equal sizes with repeated values", T, float, double) {
   for (const auto& [n, m] : {std::pair{4, 6}, std::pair{1, 9}, std::pair{35, 14}}) {
-    const auto x = sorted_normals<T>(static_cast<std::size_t>(n), 1), y = sorted_normals<T>(static_cast<std::size_t>(m), 2);
+    const auto x = sorted_normals<T>(static_cast<std::size_t>(n), 1),
+               y = sorted_normals<T>(static_cast<std::size_t>(m), 2);
     const auto wide_x = repeated(x, y.size()), wide_y = repeated(y, x.size());
     for (const double p : {1.0, 2.0, 3.0}) {
       CHECK(distance(x, y, p) == doctest::Approx(distance(wide_x, wide_y, p)).epsilon(1e-12));

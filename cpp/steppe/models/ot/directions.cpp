@@ -65,7 +65,8 @@ void fill_columns(MatrixView<T> directions, Team& team, Draw&& draw) {
 
 template <class T>
 void random_directions(std::uint64_t seed, Team& team, MatrixView<T> directions) {
-  fill_columns(directions, team, [&](std::size_t j, std::span<double> direction) { draw_on_sphere(seed, j, direction); });
+  fill_columns(directions, team,
+               [&](std::size_t j, std::span<double> direction) { draw_on_sphere(seed, j, direction); });
 }
 
 template <class T>

@@ -159,7 +159,9 @@ struct SharedBlock {
   MatrixView<T> whole_view(std::size_t n_columns) {
     return {whole.data(), exchange.own_share(n_columns), exchange.total_rows()};
   }
-  void gather(std::size_t n_columns) { exchange.to_owners(MatrixView<const T>(part_view(n_columns)), whole_view(n_columns)); }
+  void gather(std::size_t n_columns) {
+    exchange.to_owners(MatrixView<const T>(part_view(n_columns)), whole_view(n_columns));
+  }
   void scatter(std::size_t n_columns) {
     exchange.to_holders(MatrixView<const T>(whole_view(n_columns)), part_view(n_columns));
   }
@@ -178,8 +180,8 @@ void distances_over_ranks(const SlicedSample<T>& x, const SlicedSample<T>& y, Ma
   const std::size_t n = x_block.exchange.total_rows(), m = y_block.exchange.total_rows();
   const std::size_t bytes = block_bytes((n + m) * directions.rows() * sizeof(T), link.size());
   const std::size_t bytes_of_column = x_block.bytes_of_column() + y_block.bytes_of_column();
-  const std::size_t columns = columns_of_block(params.block_columns, bytes, link.size() * bytes_of_column,
-                                               distances.size(), link.size());
+  const std::size_t columns =
+      columns_of_block(params.block_columns, bytes, link.size() * bytes_of_column, distances.size(), link.size());
   std::fill(distances.begin(), distances.end(), 0.0);
   for (std::size_t begin = 0; begin < distances.size(); begin += columns * link.size()) {
     const std::size_t block = std::min(columns * link.size(), distances.size() - begin);
@@ -260,8 +262,7 @@ void targets_over_ranks(MatrixView<const T> x, MatrixView<const T> y, Team& team
                         MatrixView<T> targets) {
   SharedBlock<T> x_block(link, control, x.rows()), y_block(link, control, y.rows());
   const std::size_t bytes_of_column = x_block.bytes_of_column() + y_block.bytes_of_column();
-  const std::size_t columns =
-      columns_of_block(0, kBlockBytes, link.size() * bytes_of_column, x.cols(), link.size());
+  const std::size_t columns = columns_of_block(0, kBlockBytes, link.size() * bytes_of_column, x.cols(), link.size());
   for (std::size_t begin = 0; begin < x.cols(); begin += columns * link.size()) {
     const std::size_t block = std::min(columns * link.size(), x.cols() - begin);
     x_block.resize(block);
