@@ -173,3 +173,23 @@ def local_gmml_scores(
 def ndcg(
     scores: NDArray[Any], gains: NDArray[Any], offsets: NDArray[Any], k: int, n_threads: int = 1
 ) -> NDArray[Any]: ...
+def sliced_distances(
+    X: NDArray[Any],
+    Y: NDArray[Any],
+    x_weights: NDArray[Any] | None,
+    y_weights: NDArray[Any] | None,
+    directions: NDArray[Any],
+    *,
+    p: float,
+    block_columns: int = 0,
+    n_threads: int,
+    link: Link,
+) -> NDArray[Any]: ...
+def power_mean(distances: NDArray[Any], p: float) -> float: ...
+def sorted_targets(X: NDArray[Any], Y: NDArray[Any], *, n_threads: int, link: Link) -> NDArray[Any]: ...
+def random_directions(
+    n_features: int, n_projections: int, *, seed: int, single: bool, n_threads: int
+) -> NDArray[Any]: ...
+def pair_directions(
+    X: NDArray[Any], Y: NDArray[Any], n_projections: int, *, seed: int, n_threads: int
+) -> NDArray[Any]: ...
