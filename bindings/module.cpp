@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, module) {
   register_datasets(module);
   register_recommend(module);
   register_linear_model(module);
+  register_ot(module);
 }

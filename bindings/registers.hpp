@@ -10,5 +10,6 @@ void register_session(pybind11::module_& module);
 void register_datasets(pybind11::module_& module);
 void register_recommend(pybind11::module_& module);
 void register_linear_model(pybind11::module_& module);
+void register_ot(pybind11::module_& module);
 
 }  // namespace steppe::bindings

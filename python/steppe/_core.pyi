@@ -110,3 +110,12 @@ def pair_products(
 def fold_in(
     params: dict[str, Any], ratings: Any, items: NDArray[Any], item_bias: NDArray[Any], mean: float
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def assign_cells(
+    X: NDArray[Any],
+    sites: NDArray[Any],
+    potential: NDArray[Any],
+    *,
+    squared: bool,
+    with_costs: bool,
+    n_threads: int,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
