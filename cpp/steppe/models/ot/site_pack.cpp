@@ -107,9 +107,9 @@ kernels::SitesView<T> SitePack<T>::view() const noexcept {
 }
 
 template <class T>
-double SitePack<T>::cost_of(double score, double size) const noexcept {
-  const double scaled = squared_ ? (2 * score + size) * unit() : score;
-  return scaled * unit() - reference_;
+double SitePack<T>::sum_of_costs(double score, double size, double weight) const noexcept {
+  const double cost = squared_ ? 2 * score * unit() * unit() + size : score * unit();
+  return cost - weight * reference_;
 }
 
 template <class T>

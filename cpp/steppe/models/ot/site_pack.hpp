@@ -24,15 +24,18 @@ class SitePack {
   kernels::SitesView<T> view() const noexcept;
   std::size_t size() const noexcept { return sites_.rows(); }
 
-  // min_j c(x, y_j) - phi_j of a row with that smallest score, where `size` is |x'|^2.
-  double cost_of(double score, double size) const noexcept;
+  // The sum of min_j c(x, y_j) - phi_j over rows of that total weight, from the sums of their smallest scores and of
+  // |x - centre|^2.
+  double sum_of_costs(double score, double size, double weight) const noexcept;
   // The steepness of the scores that stands for exp(-cost / reg).
   T steepness(double reg) const noexcept;
   // |x'|^2
   double size_of(std::span<const T> row) const noexcept;
-  // What x' and |x' - y'| are multiplied by for the originals' differences.
+  // What differences of x' and y' are multiplied by for those of x and y.
   double unit() const noexcept { return 1 / static_cast<double>(scale_); }
-  double centre(std::size_t k) const noexcept { return static_cast<double>(centre_[k]); }
+  double scaled_site(std::size_t j, std::size_t k) const noexcept {
+    return static_cast<double>(sites_(j, k) * scale_ - scaled_centre_[k]);
+  }
 
  private:
   void find_centre();
