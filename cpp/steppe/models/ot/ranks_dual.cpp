@@ -143,14 +143,14 @@ double RanksDual<T>::mass_error(const Value& at) const {
 // moving the mass that is not where it should be costs at most the largest cost there is. Mapping both arguments of the
 // divergence by that move does not increase it, so the bound holds for the regularised problem with fixed weights, too.
 template <class T>
-double RanksDual<T>::gap(std::span<const double> variables, const Value& soft, double value) const {
+double RanksDual<T>::plan_cost(std::span<const double> variables, const Value& soft) const {
   const std::vector<double> phi = potentials(variables);
   double shift = 0;
   for (std::size_t e = 0; e < soft.masses.size(); ++e) {
     const double wanted = fixed() ? data_.site_weights[e] : 0.0;
     shift += data_.measure_weights[e / n_sites()] * phi[e] * (soft.masses[e] - wanted);
   }
-  return std::max(soft.dual + shift + mass_error(soft) * largest_cost_ - value, 0.0);
+  return soft.dual + shift + mass_error(soft) * largest_cost_;
 }
 
 template <class T>

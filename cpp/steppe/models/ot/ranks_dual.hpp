@@ -43,9 +43,8 @@ class RanksDual {
   void centre(std::span<double> variables) const;
   std::vector<double> votes(const Value& at) const;  // sites
   double mass_error(const Value& at) const;
-  // A plan that meets all weights costs at most this more than the dual `value`, seen from the soft assignment `soft`
-  // at the same variables.
-  double gap(std::span<const double> variables, const Value& soft, double value) const;
+  // What a plan that meets all weights costs at most, seen from the soft assignment `soft` at these variables.
+  double plan_cost(std::span<const double> variables, const Value& soft) const;
 
   // d dual / d sites.
   std::optional<std::vector<double>> site_gradient(std::span<const double> variables, double reg, Control& control);

@@ -61,9 +61,9 @@ class SemiDiscreteSession final : public FitSession {
     ArrayMap state;
     state["variables"] = Array::copy_of(std::span<const double>(variables_));
     state["votes"] = Array::copy_of(std::span<const double>(reached_.votes));
-    const std::vector<double> numbers{reg_, first_reg_, reached_.dual, reached_.mass_error, reached_.gap};
+    const std::vector<double> numbers{reg_, first_reg_, upper_, reached_.dual, reached_.mass_error, reached_.gap};
     state["numbers"] = Array::copy_of(std::span<const double>(numbers));
-    const std::vector<std::uint64_t> counts{rounds_, stride_, begun_, reached_.known, converged_};
+    const std::vector<std::uint64_t> counts{rounds_, stride_, begun_, reached_.known, converged_, ready_};
     state["counts"] = Array::copy_of(std::span<const std::uint64_t>(counts));
     return state;
   }
@@ -77,15 +77,17 @@ class SemiDiscreteSession final : public FitSession {
     const auto numbers = at(state, "numbers").template as<double>();
     reg_ = numbers[0];
     first_reg_ = numbers[1];
-    reached_.dual = numbers[2];
-    reached_.mass_error = numbers[3];
-    reached_.gap = numbers[4];
+    upper_ = numbers[2];
+    reached_.dual = numbers[3];
+    reached_.mass_error = numbers[4];
+    reached_.gap = numbers[5];
     const auto counts = at(state, "counts").template as<std::uint64_t>();
     rounds_ = static_cast<std::uint32_t>(counts[0]);
     stride_ = counts[1];
     begun_ = counts[2] != 0;
     reached_.known = counts[3] != 0;
     converged_ = counts[4] != 0;
+    ready_ = counts[5] != 0;
   }
 
   ArrayMap result() override {
@@ -140,7 +142,7 @@ class SemiDiscreteSession final : public FitSession {
   bool run_stage(Progress& progress, Control& control) {
     if (!begun_) {
       begin(control);
-    } else if (dual_.n_variables() > 0) {
+    } else if (ready_) {
       cool();
     }
     reached_.known = false;
@@ -149,9 +151,10 @@ class SemiDiscreteSession final : public FitSession {
     progress.updates += dual_.work(1);
     if (!evaluate(control)) return false;
     if (soft && stride_ == 1 && (dual_.fixed() || params_.reg == 0)) {
-      reached_.gap = dual_.gap(variables_, *soft, reached_.dual);
+      upper_ = std::min(upper_, dual_.plan_cost(variables_, *soft));
     }
-    if (dual_.n_variables() == 0) reached_.gap = 0;
+    if (dual_.n_variables() == 0) upper_ = reached_.dual;
+    reached_.gap = std::max(upper_ - reached_.dual, 0.0);
     const bool cold = params_.reg == 0 || (reg_ == params_.reg && stride_ == 1) || dual_.n_variables() == 0;
     converged_ = params_.tol > 0 && cold &&
                  (reached_.mass_error <= params_.tol ||
@@ -183,6 +186,7 @@ class SemiDiscreteSession final : public FitSession {
     variables_.assign(lbfgs.point().begin(), lbfgs.point().end());
     dual_.centre(variables_);
     if (!same) soft.reset();
+    ready_ = outcome == Lbfgs<double>::Outcome::settled || (soft && dual_.mass_error(*soft) <= enough);
     return outcome != Lbfgs<double>::Outcome::stopped;
   }
 
@@ -201,9 +205,11 @@ class SemiDiscreteSession final : public FitSession {
   RanksDual<T> dual_;
   std::vector<double> variables_;
   double reg_ = 0, first_reg_ = 0;
+  double upper_ = std::numeric_limits<double>::infinity();  // the cost of the best plan met
   std::uint64_t stride_ = 1;
   std::uint32_t rounds_ = 0;
   bool begun_ = false, converged_ = false;
+  bool ready_ = false;  // whether the last stage came to its end, so that the next may be colder
   Reached reached_;
 };
 
