@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from steppe import _core
 from steppe._base import BaseSteppeEstimator
 from steppe._plan import resolve_n_jobs
-from steppe._validation import check_regression, check_rows
+from steppe._validation import check_points, check_rows
 from steppe.ot._cells import COSTS, DEVICES
 
 if TYPE_CHECKING:
@@ -224,10 +224,8 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             If the data or a parameter does not make sense.
         """
         plan = self._plan()
-        # Weights are checked as those of a regression on nothing.
-        rows = np.zeros(_n_rows(X))
-        data = check_regression(self, plan, X, rows, sample_weight)
-        points = data.X.toarray() if scipy.sparse.issparse(data.X) else data.X
+        rows, row_weights = check_points(self, plan, X, sample_weight)
+        points = rows.toarray() if scipy.sparse.issparse(rows) else rows
         sites = self._sites_of(plan, points)
         with plan.cluster.agree():
             p = self._site_weights_of(len(sites))
@@ -236,12 +234,12 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         with plan.cluster.agree():
             shares = _check_measure_weights(measure_weights, len(known))
         codes = np.searchsorted(known, labels)
-        totals = plan.cluster.sum(np.bincount(codes, weights=data.weights, minlength=len(known)))
+        totals = plan.cluster.sum(np.bincount(codes, weights=row_weights, minlength=len(known)))
         with plan.cluster.agree():
             if (totals <= 0).any():
                 raise ValueError(f"sample_weight: the measures {known[totals <= 0].tolist()} have no positive weight")
         plan.check_memory(self._bytes(plan, len(sites), points))
-        weights = None if sample_weight is None else data.weights
+        weights = None if sample_weight is None else row_weights
         if len(known) > 1:
             order = np.argsort(codes, kind="stable")
             points, weights = points[order], None if weights is None else weights[order]
@@ -264,7 +262,7 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         )
         self.sites_ = sites
         self._fixed_weights = p
-        problem = {"X": data.X, "sites": sites, "sample_weight": data.weights, "measures": labels}
+        problem = {"X": points, "sites": sites, "sample_weight": row_weights, "measures": labels}
         self._run(plan, session, problem={**problem, "measure_weights": shares})
         return self
 
@@ -379,11 +377,6 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             "dual_gap_": float(result["dual_gap"][0]),
             "_annealed_to": float(result["annealed_to"][0]),
         }
-
-
-def _n_rows(X: Any) -> int:
-    shape = getattr(X, "shape", None)
-    return int(shape[0]) if shape else len(X)
 
 
 def _check_measure_weights(weights: Any, n_measures: int) -> NDArray[np.float64]:

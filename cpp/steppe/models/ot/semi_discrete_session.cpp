@@ -16,6 +16,8 @@ constexpr double kCooling = 8;      // from stage to stage
 constexpr int kStepsOfStage = 40;
 constexpr std::uint64_t kRowsOfSite = 16, kLeastRows = 4096;
 
+constexpr double kRough = 5e-3;     // mass error that ends a stage over some of the rows
+
 // Below this part of the first regularisation, differences of costs are rounding.
 template <class T>
 constexpr double kColdest = std::numeric_limits<T>::digits == 24 ? 1e-6 : 1e-12;
@@ -23,7 +25,7 @@ constexpr double kColdest = std::numeric_limits<T>::digits == 24 ? 1e-6 : 1e-12;
 // The soft mass error that ends a stage: enough below the tolerance of the fit, and above rounding.
 template <class T>
 double stage_tolerance(double tol) {
-  return std::clamp(tol / 4, std::numeric_limits<T>::digits == 24 ? 1e-3 : 1e-6, 5e-3);
+  return std::clamp(tol / 4, std::numeric_limits<T>::digits == 24 ? 1e-3 : 1e-6, kRough);
 }
 
 template <class T>
@@ -177,7 +179,7 @@ class SemiDiscreteSession final : public FitSession {
     };
     Lbfgs<double> lbfgs(variables_, dual_.inverse_curvature(reg_), 1, function, team_);
     auto outcome = lbfgs.value() ? Lbfgs<double>::Outcome::moved : Lbfgs<double>::Outcome::stopped;
-    const double enough = stage_tolerance<T>(params_.tol);
+    const double enough = stride_ > 1 ? kRough : stage_tolerance<T>(params_.tol);
     for (int step = 0; step < kStepsOfStage && outcome == Lbfgs<double>::Outcome::moved; ++step) {
       if (dual_.mass_error(*soft) <= enough) break;
       outcome = lbfgs.step();
@@ -186,7 +188,7 @@ class SemiDiscreteSession final : public FitSession {
     variables_.assign(lbfgs.point().begin(), lbfgs.point().end());
     dual_.centre(variables_);
     if (!same) soft.reset();
-    ready_ = outcome == Lbfgs<double>::Outcome::settled || (soft && dual_.mass_error(*soft) <= enough);
+    ready_ = stride_ > 1 || outcome == Lbfgs<double>::Outcome::settled || (soft && dual_.mass_error(*soft) <= enough);
     return outcome != Lbfgs<double>::Outcome::stopped;
   }
 
