@@ -39,8 +39,7 @@ void cells(benchmark::State& state) {
     benchmark::DoNotOptimize(labels.data());
   }
   const double operations = 2.0 * static_cast<double>(cloud.n * cloud.m * cloud.d);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <class T>
@@ -55,8 +54,7 @@ void shares(benchmark::State& state) {
     benchmark::DoNotOptimize(mass.data());
   }
   const double operations = 2.0 * static_cast<double>(cloud.n * cloud.m * cloud.d);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 BENCHMARK(cells<float>)->Args({1024, 64, 1})->Args({1024, 64, 2})->Args({16, 2, 1})->UseRealTime();

@@ -39,7 +39,8 @@ struct Points {
   long double score(std::size_t i, std::size_t j) const {
     long double square = 0;
     for (std::size_t k = 0; k < d; ++k) {
-      const long double difference = static_cast<long double>(x[i * d + k]) - static_cast<long double>(sites[j * d + k]);
+      const long double difference =
+          static_cast<long double>(x[i * d + k]) - static_cast<long double>(sites[j * d + k]);
       square += difference * difference;
     }
     return (squared ? square : std::sqrt(square)) - static_cast<long double>(potential[j]);
