@@ -1,5 +1,13 @@
-"""Optimal transport between samples: sliced Wasserstein distances and what learning by them needs."""
+"""Optimal transport: points and sites, and samples by their projections."""
 
+from steppe.ot._cells import assign_cells
+from steppe.ot._semi_discrete import SemiDiscreteOT
 from steppe.ot._sliced import separating_directions, sliced_wasserstein_distance, sorted_targets
 
-__all__ = ["separating_directions", "sliced_wasserstein_distance", "sorted_targets"]
+__all__ = [
+    "SemiDiscreteOT",
+    "assign_cells",
+    "separating_directions",
+    "sliced_wasserstein_distance",
+    "sorted_targets",
+]
