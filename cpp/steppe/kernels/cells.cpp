@@ -20,14 +20,24 @@ constexpr T far_limit() {
   return static_cast<T>(std::numeric_limits<T>::max_exponent == 128 ? 0x1p56 : 0x1p504);
 }
 
+// Rows of the user's lie anywhere: unlike load and store these ask for no alignment with any compiler.
+template <class V, class T>
+[[gnu::always_inline]] inline void read(V& v, const T* from) {
+  __builtin_memcpy(&v, from, sizeof(V));
+}
+template <class V, class T>
+[[gnu::always_inline]] inline void write(T* to, const V& v) {
+  __builtin_memcpy(to, &v, sizeof(V));
+}
+
 // The library is compiled without errno for sqrt, so this is one instruction.
 template <class T, class V>
 [[gnu::always_inline]] inline void take_roots(V& v) {
   T lanes[sizeof(V) / sizeof(T)];
-  store(lanes, v);
+  write(lanes, v);
 #pragma omp simd
   for (std::size_t l = 0; l < sizeof(V) / sizeof(T); ++l) lanes[l] = std::sqrt(lanes[l]);
-  load(v, lanes);
+  read(v, lanes);
 }
 
 template <class T, std::size_t Bytes>
@@ -53,21 +63,21 @@ template <class T, std::size_t Bytes>
     std::size_t k = 0;
     for (; k + 4 <= d; k += 4) {
       Quad<T> a, b, c, e, centre;
-      load(a, rows[0] + k);
-      load(b, rows[1] + k);
-      load(c, rows[2] + k);
-      load(e, rows[3] + k);
-      load(centre, sites.centre + k);
+      read(a, rows[0] + k);
+      read(b, rows[1] + k);
+      read(c, rows[2] + k);
+      read(e, rows[3] + k);
+      read(centre, sites.centre + k);
       const Quad<T> ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
                     ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
       const Quad<T> ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5),
                     ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
       T* to = xt + k * kRows + r;
       const T s = sites.scale;
-      store(to, Quad<T>(__builtin_shufflevector(ab_low, ce_low, 0, 1, 4, 5) * s - centre[0]));
-      store(to + kRows, Quad<T>(__builtin_shufflevector(ab_low, ce_low, 2, 3, 6, 7) * s - centre[1]));
-      store(to + 2 * kRows, Quad<T>(__builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5) * s - centre[2]));
-      store(to + 3 * kRows, Quad<T>(__builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7) * s - centre[3]));
+      write(to, Quad<T>(__builtin_shufflevector(ab_low, ce_low, 0, 1, 4, 5) * s - centre[0]));
+      write(to + kRows, Quad<T>(__builtin_shufflevector(ab_low, ce_low, 2, 3, 6, 7) * s - centre[1]));
+      write(to + 2 * kRows, Quad<T>(__builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5) * s - centre[2]));
+      write(to + 3 * kRows, Quad<T>(__builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7) * s - centre[3]));
     }
     for (; k < d; ++k) {
       for (std::size_t q = 0; q < 4; ++q) xt[k * kRows + r + q] = rows[q][k] * sites.scale - sites.centre[k];
@@ -87,7 +97,7 @@ template <class T, std::size_t Bytes, bool kSquared>
   }
   for (std::size_t k = 0; k < d; ++k) {
     V x[Shape::kVectors];
-    for (std::size_t v = 0; v < Shape::kVectors; ++v) load(x[v], xt + k * Shape::kRows + v * Shape::kLanes);
+    for (std::size_t v = 0; v < Shape::kVectors; ++v) read(x[v], xt + k * Shape::kRows + v * Shape::kLanes);
     for (std::size_t s = 0; s < Shape::kSites; ++s) {
       const T y = panel[k * kSitePanel + s];
       for (std::size_t v = 0; v < Shape::kVectors; ++v) {
@@ -164,7 +174,7 @@ template <class T, std::size_t Bytes>
   typename Shape::V most{};
   for (std::size_t e = 0; e < d * Shape::kRows; e += Shape::kLanes) {
     typename Shape::V v;
-    load(v, xt + e);
+    read(v, xt + e);
     const typename Shape::V size = v < 0 ? -v : v;
     most = size <= most ? most : size;
   }
@@ -335,11 +345,11 @@ template <class T, std::size_t Bytes, bool kSquared>
       for (std::size_t s = 0; s < Shape::kSites; ++s) {
         for (std::size_t v = 0; v < Shape::kVectors; ++v) {
           least[v] = score[s][v] < least[v] ? score[s][v] : least[v];
-          store(scores + (site + s) * kRows + v * Shape::kLanes, score[s][v]);
+          write(scores + (site + s) * kRows + v * Shape::kLanes, score[s][v]);
         }
       }
     });
-    for (std::size_t v = 0; v < Shape::kVectors; ++v) store(best + v * Shape::kLanes, least[v]);
+    for (std::size_t v = 0; v < Shape::kVectors; ++v) write(best + v * Shape::kLanes, least[v]);
     exponentiate<T, kRows>(scores, sites.n_sites, best, steepness, sum);
     for (std::size_t r = 0; r < kRows; ++r) {
       if (weight[r] == 0) continue;

@@ -6,7 +6,7 @@ namespace steppe {
 namespace {
 
 constexpr std::size_t kPieceWork = std::size_t{1} << 21;  // multiply-adds: far more than what handing out a piece costs
-constexpr std::size_t kSlabWork = std::size_t{1} << 30;   // between two looks at the signals: some 10 ms
+constexpr std::size_t kSlabWork = std::size_t{1} << 31;   // between two looks at the signals: some 20 ms
 
 std::size_t rows_for(std::size_t work, std::size_t work_of_row, std::size_t tile) {
   return std::max<std::size_t>(work / work_of_row / tile, 1) * tile;
