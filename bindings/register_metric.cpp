@@ -35,9 +35,15 @@ std::span<const double> of_size(const Numbers& values, std::size_t size, const c
   return view;
 }
 
+// The array itself: what a cast converts would be gone before the session reads it.
+Numbers as_passed(const py::object& array, const char* name) {
+  if (!py::isinstance<Numbers>(array)) throw InvalidArgument(std::string(name) + ": must be C-ordered float64");
+  return py::reinterpret_borrow<Numbers>(array);
+}
+
 MatrixView<const double> square(const py::object& matrix, std::size_t d) {
   if (matrix.is_none()) return {};
-  const auto view = matrix_view<double>(matrix.cast<Numbers>());
+  const auto view = matrix_view<double>(as_passed(matrix, "prior"));
   require(view.rows() == d && view.cols() == d, "prior: must be a matrix of features by features");
   return view;
 }
@@ -60,7 +66,7 @@ std::unique_ptr<FitSession> itml_session(const py::array& points, const Indices&
     data.points.prior = square(prior, data.points.n_features());
     data.sign = of_size(sign, c, "sign");
     data.target = of_size(target, c, "target");
-    if (!start_dual.is_none()) data.start_dual = of_size(start_dual.cast<Numbers>(), c, "start_dual");
+    if (!start_dual.is_none()) data.start_dual = of_size(as_passed(start_dual, "start_dual"), c, "start_dual");
     const py::gil_scoped_release released;
     return make_itml_session<T>({gamma, in_parallel, form, block, n_threads}, data, link);
   });

@@ -69,7 +69,7 @@ class MatrixFactorization(FactorQueries, BaseSteppeEstimator):
     biases : bool, default=True
         Learn a bias for each user and item.
     learning_rate : float or None, default=None
-        Largest step of "sgd", in units of 1 / (standard deviation of the ratings); it falls to a twentieth in six
+        Largest step of "sgd", in units of 1 / (standard deviation of the ratings); it falls to a fiftieth in eight
         iterations. None is 0.3. The step is implicit in its own error, so that larger ones do not diverge.
     schedule, max_iter, tol, n_jobs, cluster, device, random_state, warm_start, checkpoint, callbacks, verbose
         See :class:`steppe._base.BaseSteppeEstimator`. By default all of 20 iterations are run.

@@ -343,6 +343,23 @@ def test_gmml_is_one_iteration(tmp_path):
     np.testing.assert_array_equal(twice.components_, model.components_)
 
 
+@pytest.mark.parametrize("Estimator", [ITML, GMML])
+def test_prior_in_fortran_order(Estimator):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 40)), np.arange(200) % 3
+    prior = np.cov(rng.normal(size=(40, 90)))
+    model = Estimator(prior=prior, random_state=0).fit(X, y)
+    other = Estimator(prior=np.asfortranarray(prior), random_state=0).fit(X, y)
+    np.testing.assert_array_equal(other.components_, model.components_)
+
+
+def test_bounds_of_points_that_are_nearly_all_alike():
+    pairs = np.zeros((50_000, 2, 2))
+    pairs[0, 0] = 3, 4
+    model = ITML(random_state=0, max_iter=2).fit(pairs, np.ones(len(pairs)))
+    np.testing.assert_array_equal(model.bounds_, [25, 25])
+
+
 @pytest.mark.parametrize("make", [lambda **p: ITML(**p), lambda **p: GMML(**p)], ids=["ITML", "GMML"])
 class TestBadInput:
     def test_strange_signs(self, make):
@@ -358,6 +375,15 @@ class TestBadInput:
     def test_index_outside(self, make):
         with pytest.raises(ValueError, match="outside of the 4 rows"):
             make(preprocessor=np.eye(4)).fit([[0, 4]], [1])
+
+    def test_index_outside_in_a_query(self, make):
+        points = np.random.default_rng(0).normal(size=(4, 3))
+        model = make(preprocessor=points).fit([[0, 1], [2, 3]], [1, -1])
+        for strange in ([[0, 4]], [[0, -1]]):
+            with pytest.raises(ValueError, match="pairs: met a row number outside of the 4 rows"):
+                model.pair_distance(strange)
+        with pytest.raises(ValueError, match=r"pairs: has shape .* and dtype float64"):
+            model.pair_distance([[0.0, 1.0]])
 
     def test_index_of_floats(self, make):
         with pytest.raises(ValueError, match=r"with preprocessor= give integers of shape \(n, 2\)"):

@@ -71,13 +71,7 @@ class TokenSession : public FitSession {
   Engine<P>& engine() { return engine_; }
 
  protected:
-  P problem_;
-  std::vector<Shard> shards_;
-  Link& link_;
-  Team team_;
-  Engine<P> engine_;
-
- private:
+  // Collective. What comes before the first round.
   void initialise(Control& control) {
     if constexpr (P::init_pass >= 0) {
       if (!initialised_) engine_.run(Pass{P::init_pass}, 1, false, control);
@@ -85,6 +79,13 @@ class TokenSession : public FitSession {
     initialised_ = true;
   }
 
+  P problem_;
+  std::vector<Shard> shards_;
+  Link& link_;
+  Team team_;
+  Engine<P> engine_;
+
+ private:
   Pass train_pass_;
   bool initialised_ = false;
 };

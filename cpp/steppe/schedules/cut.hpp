@@ -120,6 +120,20 @@ void copy_checked(const Array& from, std::span<T> to, const std::string& name) {
   std::ranges::copy(values, to.begin());
 }
 
+// Whether these (id, number of tokens) are packets of this fit that may be parked on this rank.
+template <TokenProblem P>
+bool may_park(const RankState<P>& state, std::span<const std::uint32_t> packets, std::size_t n_ids) {
+  const Schedule schedule = state.options.schedule;
+  const bool ring = schedule == Schedule::serial || schedule == Schedule::bsp;
+  for (std::size_t p = 0; p + 1 < packets.size(); p += 2) {
+    const std::uint32_t id = packets[p], n = packets[p + 1];
+    if (id >= state.deal.n_packets() || n != state.deal.packet(id).size() || n > n_ids) return false;
+    if (ring && state.rank_of_shard(state.seat_of_packet(id)) != state.link.rank()) return false;
+    n_ids -= n;
+  }
+  return n_ids == 0;
+}
+
 template <TokenProblem P>
 void restore_cut(RankState<P>& state, const ArrayMap& cut) {
   using Row = typename P::Row;
@@ -139,11 +153,13 @@ void restore_cut(RankState<P>& state, const ArrayMap& cut) {
   state.training_round = at(cut, "training_round").template as<std::uint32_t>()[0];
   state.rotation = at(cut, "rotation").template as<std::uint32_t>()[0] % state.n_shards();
 
-  for (auto* packet : std::exchange(state.parked, {})) state.pool.release(packet);
   const auto packets = at(cut, "packets").template as<std::uint32_t>();
   auto ids = at(cut, "token_ids").template as<std::uint32_t>();
   auto rows = at(cut, "token_rows").template as<Row>();
+  require(may_park(state, packets, ids.size()),
+          "state: it holds other packets than this fit; resume with the schedule it was written under");
   require(rows.size() == ids.size() * row_size, "state: its token rows have another length than this fit's");
+  for (auto* packet : std::exchange(state.parked, {})) state.pool.release(packet);
   for (std::size_t p = 0; p + 1 < packets.size(); p += 2) {
     const std::uint32_t n = packets[p + 1];
     auto* packet = state.pool.acquire();

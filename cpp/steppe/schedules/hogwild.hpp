@@ -14,7 +14,8 @@ template <TokenProblem P>
 class HogwildRun {
  public:
   HogwildRun(RankState<P>& state, const RunSpec& spec, Control& control)
-      : state_(state), spec_(spec), control_(control), pacer_(control) {
+      : state_(state), spec_(spec), control_(control), pacer_(control),
+        one_by_one_(state.team.size() == 1 || (!spec.training && P::init_pass >= 0 && spec.pass == P::init_pass)) {
     outcome_.shards.resize(state.n_local());
   }
 
@@ -23,8 +24,8 @@ class HogwildRun {
       for (std::uint32_t l = member; l < state_.n_local(); l += state_.team.size()) work(l);
     };
     try {
-      if (state_.team.size() == 1) {
-        job(0);
+      if (one_by_one_) {
+        for (std::uint32_t l = 0; l < state_.n_local(); ++l) work(l);
       } else {
         state_.team.run(job, control_, [this] { halt_.request(); });
       }
@@ -40,20 +41,19 @@ class HogwildRun {
  private:
   void work(std::uint32_t l) {
     InlinePoll poll(pacer_, halt_);
-    const bool alone = state_.team.size() == 1;
     for (std::uint32_t round = 0; round < spec_.rounds; ++round) {
       const VisitContext context = state_.context(l, spec_, round);
       order_visits(state_.visit_order[l], state_.parked.size(), context, 0);
       for (const std::uint32_t i : state_.visit_order[l]) {
         const VisitStats one = visit(l, *state_.parked[i], context);
         outcome_.shards[l] += one;
-        if (alone ? poll(one.updates) : halt_.requested()) return;
+        if (one_by_one_ ? poll(one.updates) : halt_.requested()) return;
       }
       state_.problem.end_round(state_.shards[l], context);
     }
   }
 
-  // Only training writes to tokens.
+  // Beside training only the initial pass writes to tokens, by plain writes.
   VisitStats visit(std::uint32_t l, Packet<typename P::Row>& packet, const VisitContext& context) {
     if (spec_.training) {
       if (!touches_any(state_.problem, state_.shards[l], packet.ids, spec_.pass)) return {};
@@ -67,6 +67,7 @@ class HogwildRun {
   RunSpec spec_;
   Control& control_;
   Pacer pacer_;
+  bool one_by_one_;  // shards take their turn on the calling thread
   HaltFlag halt_;
   RunOutcome outcome_;
 };

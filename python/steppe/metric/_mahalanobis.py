@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from steppe._base import BaseSteppeEstimator
 from steppe._validation import check_rows
+from steppe.metric._pairs import check_indices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,9 +200,9 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
     def _ends(self, pairs: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         if self.preprocessor is not None and np.ndim(pairs) == 2:
             points = check_rows(self, self.preprocessor)
-            points = points.toarray() if scipy.sparse.issparse(points) else points
-            indices = np.asarray(pairs)
-            return points[indices[:, 0]], points[indices[:, 1]]
+            indices = check_indices(pairs, points.shape[0], "pairs")
+            first, second = points[indices[:, 0]], points[indices[:, 1]]
+            return (first.toarray(), second.toarray()) if scipy.sparse.issparse(points) else (first, second)
         pairs = check_array(pairs, dtype=[np.float64, np.float32], allow_nd=True, input_name="pairs")
         if pairs.ndim != 3 or pairs.shape[1:] != (2, self.n_features_in_):
             raise ValueError(f"pairs: has shape {pairs.shape}, expected (n, 2, {self.n_features_in_})")
@@ -255,7 +256,7 @@ def check_prior(prior: Any, pairs: Pairs) -> NDArray[np.float64] | None:
         raise ValueError(f"prior: with {d} features (more than {DENSE_FEATURES}) only prior='identity' is possible")
     if isinstance(prior, str):
         return _inverse_covariance(pairs.points)
-    matrix = check_array(prior, dtype=np.float64, input_name="prior", copy=True)
+    matrix = check_array(prior, dtype=np.float64, order="C", input_name="prior", copy=True)
     if matrix.shape != (d, d) or not np.allclose(matrix, matrix.T, rtol=1e-6):
         raise ValueError(f"prior: has shape {matrix.shape}; give a symmetric matrix of shape ({d}, {d})")
     if np.linalg.eigvalsh(matrix)[0] <= 0:

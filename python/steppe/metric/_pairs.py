@@ -73,7 +73,29 @@ def default_bounds(pairs: Pairs, plan: FitPlan) -> NDArray[np.float64]:
         first = rng.integers(0, n, _BOUND_PAIRS)
         chosen = np.stack([first, (first + rng.integers(1, n, _BOUND_PAIRS)) % n], axis=1)
     squared = _core.pair_squared_distances(pairs.points, chosen.astype(np.int64), plan.n_threads)
-    return np.asarray(np.maximum(np.percentile(squared[squared > 0], (5, 95)), _SMALLEST_BOUND))
+    squared = squared[squared > 0]
+    if not squared.size:  # nearly all points are alike, and the sample missed the others
+        squared = _core.pair_squared_distances(pairs.points, pairs.pairs, plan.n_threads)
+    return np.asarray(np.maximum(np.percentile(squared, (5, 95)), _SMALLEST_BOUND))
+
+
+def check_indices(pairs: Any, n_points: int, name: str) -> NDArray[np.int64]:
+    """Pairs of row numbers of a preprocessor with `n_points` rows.
+
+    Raises
+    ------
+    ValueError
+        If they are not integers of shape (n, 2), or one is out of range.
+    """
+    indices = np.asarray(pairs)
+    if indices.ndim != 2 or indices.shape[1] != 2 or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: has shape {indices.shape} and dtype {indices.dtype}; with preprocessor= give integers of shape "
+            "(n, 2), each row the numbers of two rows of the preprocessor"
+        )
+    if indices.size and (indices.min() < 0 or indices.max() >= n_points):
+        raise ValueError(f"{name}: met a row number outside of the {n_points} rows of preprocessor=")
+    return indices.astype(np.int64)
 
 
 def _signs(y: Any, n: int) -> NDArray[np.float64]:
@@ -114,16 +136,9 @@ def _given(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
 def _indexed(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
     with plan.cluster.agree():
         points = _as_points(estimator.preprocessor, "preprocessor")
-        indices = np.asarray(X)
-        if indices.ndim != 2 or indices.shape[1] != 2 or indices.dtype.kind not in "iu":
-            raise ValueError(
-                f"X: has shape {indices.shape} and dtype {indices.dtype}; with preprocessor= give integers of shape "
-                "(n, 2), each row the numbers of two rows of the preprocessor"
-            )
-        if indices.size and (indices.min() < 0 or indices.max() >= len(points)):
-            raise ValueError(f"X: met a row number outside of the {len(points)} rows of preprocessor=")
+        indices = check_indices(X, len(points), "X")
         sign = _signs(y, len(indices))
-    parts = plan.cluster.gather((indices.astype(np.int64), sign))
+    parts = plan.cluster.gather((indices, sign))
     _set_features(estimator, points.shape[1])
     used, pairs = _compressed(np.concatenate([part for part, _ in parts]))
     points = points if len(used) == len(points) else points[used]

@@ -53,6 +53,21 @@ struct Endless : toy::Bundled<double> {
   }
 };
 
+// Notices when two workers are in the initial pass at once.
+struct Initialised : toy::One<double> {
+  using toy::One<double>::One;
+  static constexpr int init_pass = 2;
+  std::atomic<int>* inside = nullptr;
+  std::atomic<bool>* met_another = nullptr;
+  steppe::VisitStats visit(toy::Shard&, steppe::TokenView<double>, const steppe::VisitContext& c) {
+    if (c.pass == init_pass && inside->fetch_add(1) > 0) *met_another = true;
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    inside->fetch_sub(1);
+    return {1, 0};
+  }
+  steppe::VisitStats visit_shared(toy::Shard&, steppe::Bundle<double>, const steppe::VisitContext&) { return {}; }
+};
+
 template <class P>
 steppe::Engine<P> make_engine(P& problem, std::vector<toy::Shard>& shards, steppe::Link& link, steppe::Team& team,
                               Schedule schedule) {
@@ -193,6 +208,26 @@ TEST_CASE("a nomad fit goes on from a cut, and a cut of other data is refused") 
   });
 }
 
+TEST_CASE("a cut of another schedule, or one that is cut short, is refused") {
+  const Layout layout{2, 1};
+  on_ranks(2, [&](std::uint32_t rank, steppe::Link& link) {
+    toy::One<double> problem(24);
+    steppe::Team team(layout[rank]);
+    steppe::Control control;
+    for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+      auto shards = toy::make_shards(before(layout, rank), layout[rank], 24), others = shards;
+      auto engine = make_engine(problem, shards, link, team, schedule);
+      engine.run(toy::kTrain, 1, true, control);
+      auto cut = engine.cut();
+      auto other =
+          make_engine(problem, others, link, team, schedule == Schedule::bsp ? Schedule::nomad : Schedule::bsp);
+      CHECK_THROWS_AS(other.restore(cut), steppe::InvalidArgument);
+      cut["token_ids"] = steppe::Array::zeros<std::uint32_t>({1});
+      CHECK_THROWS_AS(engine.restore(cut), steppe::InvalidArgument);
+    }
+  });
+}
+
 TEST_CASE("a rank that leaves is named by those who wait for it") {
   for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
     std::vector<std::exception_ptr> errors;
@@ -238,4 +273,19 @@ TEST_CASE("hogwild meets every pair, and refuses ranks") {
     steppe::Team one(1);
     CHECK_THROWS_AS(make_engine(other, own, link, one, Schedule::hogwild), steppe::InvalidArgument);
   });
+}
+
+TEST_CASE("hogwild: the initial pass, which writes plainly to tokens, is made by one worker at a time") {
+  std::atomic<int> inside = 0;
+  std::atomic<bool> met_another = false;
+  Initialised problem(24);
+  problem.inside = &inside;
+  problem.met_another = &met_another;
+  auto shards = toy::make_shards(0, 4, 24);
+  steppe::Team team(4);
+  steppe::Control control;
+  steppe::LocalLink alone;
+  auto engine = make_engine(problem, shards, alone, team, Schedule::hogwild);
+  CHECK(engine.run(Initialised::init_pass, 1, false, control).total.updates > 0);
+  CHECK(!met_another);
 }

@@ -37,6 +37,14 @@ typename DsMlrSession<T>::Running& DsMlrSession<T>::running() const {
   return *running_;
 }
 
+// Ends the engine and takes back the shards.
+template <class T>
+void DsMlrSession<T>::let_go() {
+  shards_ = std::move(running_->shards());
+  running_.reset();
+  for (Shard& shard : shards_) shard.order_round = Shard::kNoRound;  // the next engine counts its rounds from 0
+}
+
 template <class T>
 Progress DsMlrSession<T>::advance(std::uint32_t rounds, Control& control) {
   return running().advance(rounds * options_.n_sweeps, control);
@@ -54,11 +62,18 @@ std::uint32_t DsMlrSession<T>::rounds_done() const {
 
 template <class T>
 ArrayMap DsMlrSession<T>::state() const {
-  return running().state();
+  Control undisturbed;
+  running().initialise(undisturbed);  // tokens that were let go have to be made again first
+  ArrayMap state = running().state();
+  state["rounds_before"] = Array::scalar(rounds_before_);
+  return state;
 }
 
 template <class T>
 void DsMlrSession<T>::restore(const ArrayMap& state) {
+  const auto before = at(state, "rounds_before").template as<std::uint32_t>()[0];
+  if (running_ && before != rounds_before_) let_go();  // its orders are those of another engine
+  rounds_before_ = before;
   running().restore(state);
 }
 
@@ -90,8 +105,7 @@ ArrayMap DsMlrSession<T>::result() {
       collect({}, intercept);
       intercept_.assign(intercept.begin(), intercept.end());
       rounds_before_ += running_->rounds_done();
-      shards_ = std::move(running_->shards());
-      running_.reset();
+      let_go();
       problem_.start_from_dual(intercept_);
     }
     std::ranges::copy(intercept_, intercept.begin());

@@ -41,12 +41,14 @@ class DsMlrSession final : public FitSession {
   class Running : public TokenSession<Problem> {
    public:
     using TokenSession<Problem>::TokenSession;
+    using TokenSession<Problem>::initialise;
     ArrayMap result() override { return {}; }
     Problem& problem() { return this->problem_; }
     std::vector<Shard>& shards() { return this->shards_; }
   };
 
   Running& running() const;
+  void let_go();
   bool hands_over(const Problem& problem) const;
   void collect(std::span<T> weights, std::span<T> intercept);
   void add_duals(ArrayMap& fitted) const;

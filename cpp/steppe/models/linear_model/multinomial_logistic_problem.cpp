@@ -30,7 +30,6 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
   }
   shard.scratch.assign(kernels::dual_scratch(classes_.n_classes, classes_.lanes), T{0});
   shard.order.resize(n);
-  shard.order_round = std::numeric_limits<std::uint32_t>::max();
   shard.sums.resize(n);
   shard.own_score.resize(n);
   return shard;

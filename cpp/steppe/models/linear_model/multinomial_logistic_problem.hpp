@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -39,8 +40,9 @@ struct MultinomialShard {
   bool collects = false;             // the first shard of a rank: copies tokens that pass in a collecting pass
 
   // Scratch, not state.
+  static constexpr std::uint32_t kNoRound = std::numeric_limits<std::uint32_t>::max();
   std::vector<std::uint32_t> order;
-  std::uint32_t order_round = 0;
+  std::uint32_t order_round = kNoRound;  // for which `order` was drawn
   AlignedVector<T> scratch;
   std::vector<kernels::DualBlock<T>> blocks;
   std::vector<kernels::LogSum<T>> sums;

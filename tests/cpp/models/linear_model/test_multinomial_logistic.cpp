@@ -365,6 +365,26 @@ TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same,
   }
 }
 
+TEST_CASE_TEMPLATE("a checkpoint written after weights were handed over resumes bit-equal", T, float, double) {
+  const SoftmaxCase<T> data(60, 9, 40);
+  auto params = params_for(40, data.total_weight());
+  params.n_threads = 2;
+  params.hand_over_bytes = 0;
+  LocalLink link;
+  Control control;
+  for (const char* schedule : {"serial", "bsp"}) {
+    params.schedule = schedule;
+    auto first = make_multinomial_logistic_session(params, rows_of(data, 0, 60), link);
+    auto second = make_multinomial_logistic_session(params, rows_of(data, 0, 60), link);
+    first->advance(1, control);
+    first->result();
+    second->restore(first->state());
+    CHECK(second->rounds_done() == 1);
+    CHECK(second->objective(control) == first->objective(control));
+    CHECK(advance<T>(*first, 3) == advance<T>(*second, 3));
+  }
+}
+
 TEST_CASE("parameters that make no sense are refused") {
   const SoftmaxCase<double> data(10, 4, 3);
   LocalLink link;
