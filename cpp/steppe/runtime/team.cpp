@@ -72,15 +72,22 @@ bool Team::run(const Job& job, Control& control, const std::function<void()>& on
   return wait_polling(control, on_stop);
 }
 
+// Whatever poll() does, nobody leaves while members are at the job: it lives on the caller's stack.
 bool Team::wait_polling(Control& control, const std::function<void()>& on_stop) {
   bool stopped = false;
+  std::exception_ptr failed;
   while (!wait_for(kPollPeriod)) {
-    if (!stopped && control.poll()) {
+    if (stopped) continue;
+    try {
+      stopped = control.poll();
+    } catch (...) {
+      failed = std::current_exception();
       stopped = true;
-      on_stop();
     }
+    if (stopped) on_stop();
   }
   rethrow_first();
+  if (failed) std::rethrow_exception(failed);
   return stopped;
 }
 

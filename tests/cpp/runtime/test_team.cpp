@@ -58,4 +58,19 @@ TEST_CASE("the calling thread polls while a job runs, and its stop reaches the j
   CHECK(stopped);
 }
 
+TEST_CASE("a poll that fails ends the job before its exception leaves") {
+  struct Failing : steppe::Control {
+    bool poll() override { throw std::runtime_error("the poll failed"); }
+  } control;
+  steppe::Team team(2);
+  std::atomic<bool> stop = false;
+  std::atomic<int> ended = 0;
+  const auto job = [&](std::uint32_t) {
+    while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ++ended;
+  };
+  CHECK_THROWS_WITH_AS(team.run(job, control, [&] { stop = true; }), "the poll failed", std::runtime_error);
+  CHECK(ended == 2);
+}
+
 TEST_CASE("a team of nobody is refused") { CHECK_THROWS_AS(steppe::Team(0), steppe::InvalidArgument); }
