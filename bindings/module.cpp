@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, module) {
   register_blas(module);
   register_metric(module);
   register_ranking(module);
+  register_ot(module);
 }

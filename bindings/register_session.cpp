@@ -65,6 +65,7 @@ void register_fit_session(py::module_& module) {
           },
           py::arg("callback") = py::none(), "The exact objective, equal on every rank.")
       .def_property_readonly("rounds_done", &FitSession::rounds_done)
+      .def_property_readonly("converged", &FitSession::converged, "Whether a tolerance of the model's own is met.")
       .def(
           "state", [](const FitSession& self) { return to_dict(PythonControl().run([&] { return self.state(); })); },
           "All that a resume needs, this rank's part.")

@@ -13,5 +13,6 @@ void register_linear_model(pybind11::module_& module);
 void register_blas(pybind11::module_& module);
 void register_metric(pybind11::module_& module);
 void register_ranking(pybind11::module_& module);
+void register_ot(pybind11::module_& module);
 
 }  // namespace steppe::bindings

@@ -133,6 +133,8 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     """Iterations between two evaluations for the tolerance: more than 1 where evaluating is dear."""
     _closed_form: ClassVar[bool] = False
     """Whether one iteration is the whole fit, whatever max_iter and tol."""
+    _tolerance_of: ClassVar[str | None] = None
+    """What the tolerance bounds if the session judges that by itself (`FitSession.converged`)."""
     _row_attributes: ClassVar[tuple[str, ...]] = ()
     """Fitted attributes that on a cluster hold this rank's rows only; load joins them in rank order."""
     _devices: ClassVar[tuple[str, ...]] = ("cpu",)

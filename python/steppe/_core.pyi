@@ -35,6 +35,8 @@ class Progress:
 class FitSession:
     @property
     def rounds_done(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
     def advance(self, rounds: int, callback: Callable[[], bool] | None = None) -> Progress: ...
     def objective(self, callback: Callable[[], bool] | None = None) -> float: ...
     def state(self) -> dict[str, NDArray[Any]]: ...
@@ -173,3 +175,29 @@ def local_gmml_scores(
 def ndcg(
     scores: NDArray[Any], gains: NDArray[Any], offsets: NDArray[Any], k: int, n_threads: int = 1
 ) -> NDArray[Any]: ...
+def assign_cells(
+    X: NDArray[Any],
+    sites: NDArray[Any],
+    potential: NDArray[Any],
+    *,
+    squared: bool,
+    with_costs: bool,
+    n_threads: int,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def semi_discrete_session(
+    X: NDArray[Any],
+    weights: NDArray[Any] | None,
+    sites: NDArray[Any],
+    *,
+    link: Link,
+    ends: list[int],
+    measure_weights: list[float],
+    site_weights: NDArray[Any] | None,
+    start: NDArray[Any] | None,
+    start_reg: float,
+    squared: bool,
+    reg: float,
+    tol: float,
+    batch_rows: int,
+    n_threads: int,
+) -> FitSession: ...

@@ -131,6 +131,8 @@ class FitLoop:
         return self._stopped or len(self._history) >= self._max_iter or self._converged()
 
     def _converged(self) -> bool:
+        if self._estimator._tolerance_of is not None:
+            return len(self._history) > 0 and bool(self._session.converged)  # type: ignore[attr-defined]
         return self._history.within(self._tol, self._tolerance_every)
 
     def _iterate(self) -> None:
@@ -214,9 +216,10 @@ class FitLoop:
 
     def _warn_if_not_converged(self) -> None:
         if self._tol > 0 and not self._stopped and not self._converged():
+            bounded = self._estimator._tolerance_of or "the change of the objective"
             warnings.warn(
                 f"{type(self._estimator).__name__} ended after max_iter={self._max_iter} iterations, before "
-                f"the change of the objective fell below tol={self._tol}: increase max_iter or tol.",
+                f"{bounded} fell below tol={self._tol}: increase max_iter or tol.",
                 ConvergenceWarning,
                 stacklevel=5,  # the caller of fit
             )

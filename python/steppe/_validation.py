@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 Rows: TypeAlias = Any
 """A C-ordered ndarray, or a CSR matrix or array, of float32 or float64."""
 
-__all__ = ["Examples", "check_classification", "check_csr", "check_regression", "check_rows", "native_rows"]
+__all__ = [
+    "Examples",
+    "check_classification",
+    "check_csr",
+    "check_points",
+    "check_regression",
+    "check_rows",
+    "native_rows",
+]
 
 _REMEDIES = {
     "contains infinity": "Remove or clip such values.",
@@ -117,6 +125,23 @@ def check_regression(
     X = _unify_columns(estimator, X, cluster, reset=reset)
     total = _total_weight(weights, cluster)
     return Examples(X, y.astype(X.dtype), weights, total, np.empty(0), np.empty(0, np.int32))
+
+
+def check_points(
+    estimator: Any, plan: FitPlan, X: Any, sample_weight: Any = None, *, reset: bool = True
+) -> tuple[Rows, NDArray[Any]]:
+    """Collective. Check the rows of a model without targets: X and its weights."""
+    cluster = plan.cluster
+    with cluster.agree():
+        try:
+            checked = validate_data(estimator, X, reset=reset, **_how(1 if cluster.size == 1 else 0))
+        except ValueError as error:
+            raise with_remedy(error, estimator, X, None) from None
+        checked = check_csr(checked) if scipy.sparse.issparse(checked) else checked
+        weights = check_sample_weight(sample_weight, checked.shape[0], checked.dtype)
+    checked = _unify_columns(estimator, checked, cluster, reset=reset)
+    _total_weight(weights, cluster)
+    return checked, weights
 
 
 def check_rows(estimator: Any, X: Any) -> Rows:

@@ -38,6 +38,11 @@ def labelled(n_rows=60, n_columns=5, *, dtype=np.float64, seed=0, sparse=False):
     return (scipy.sparse.csr_array(X) if sparse else X), y
 
 
+def unlabelled(n_rows=60, n_columns=5, *, dtype=np.float64, seed=0):
+    """The rows of `labelled`, for models without targets."""
+    return labelled(n_rows, n_columns, dtype=dtype, seed=seed)[:1]
+
+
 def ratings(n_rows=60, n_columns=20, *, dtype=np.float64, seed=0, sparse=True):
     """A sparse matrix of users by items with planted ratings."""
     rng = np.random.default_rng(seed)
@@ -100,6 +105,11 @@ SAMPLES = {
     for kind in ("dense", "sparse")
 }
 
+DRAWN_SITES = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "without sites= they are drawn from the rows, which differ"
+    for kind in ("dense", "sparse")
+}
+
 CASES = [
     Case("steppe.tiny_model:TinySoftmax"),
     # Rows are visited in random order, so a weight of 2 equals the row twice at the optimum only: go there.
@@ -117,6 +127,21 @@ CASES = [
         schedules=("serial", "bsp"),
         cluster_tolerance=1e-9,
         expected_failures=SAMPLES,
+    ),
+    Case(
+        "steppe.ot:SemiDiscreteOT",
+        data=unlabelled,
+        schedules=("serial", "bsp"),
+        cluster_tolerance=1e-6,
+        expected_failures=DRAWN_SITES,
+    ),
+    Case(
+        "steppe.ot:SemiDiscreteOT",
+        {"reg": 0.3},
+        unlabelled,
+        schedules=("serial", "bsp"),
+        cluster_tolerance=1e-6,
+        expected_failures=DRAWN_SITES,
     ),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, examples=False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),

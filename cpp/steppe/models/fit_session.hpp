@@ -22,6 +22,8 @@ class FitSession {
   // The exact objective of the estimator's docstring, equal on every rank.
   virtual double objective(Control& control) = 0;
   virtual std::uint32_t rounds_done() const = 0;
+  // Whether a tolerance of the model's own is met, equal on every rank; false where the objective's change is the test.
+  virtual bool converged() const { return false; }
   virtual ArrayMap state() const = 0;  // all that a resume needs, this rank's part
   virtual void restore(const ArrayMap& state) = 0;
   virtual ArrayMap result() = 0;  // fitted parameters by name
