@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, module) {
   register_blas(module);
   register_metric(module);
   register_ranking(module);
+  register_device(module);
   register_ot(module);
 }

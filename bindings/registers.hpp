@@ -13,6 +13,7 @@ void register_linear_model(pybind11::module_& module);
 void register_blas(pybind11::module_& module);
 void register_metric(pybind11::module_& module);
 void register_ranking(pybind11::module_& module);
+void register_device(pybind11::module_& module);
 void register_ot(pybind11::module_& module);
 
 }  // namespace steppe::bindings
