@@ -151,6 +151,7 @@ class RowsOnDevice final : public DeviceRows<T> {
  public:
   RowsOnDevice(MatrixView<const T> x, const T* weights)
       : x_(x.rows() * x.cols()), weights_(weights == nullptr ? 0 : x.rows()), rows_(x.rows()), cols_(x.cols()) {
+    if (rows_ == 0) return;
     check(cudaMemcpy2DAsync(x_.data(), cols_ * sizeof(T), x.data(), x.stride() * sizeof(T), cols_ * sizeof(T), rows_,
                             cudaMemcpyHostToDevice, stream_.get()),
           "copying rows to the device");
@@ -222,12 +223,12 @@ class RowsOnDevice final : public DeviceRows<T> {
     }
   }
 
-  Stream stream_;
   DeviceBuffer<T> x_, weights_, least_, factor_;
   DeviceBuffer<double> partial_sums_, masses_, totals_;
   DeviceBuffer<std::int32_t> labels_;
   DeviceSites<T> sites_;
   std::size_t rows_, cols_;
+  Stream stream_;
 };
 
 }  // namespace
@@ -237,8 +238,8 @@ void assign_cells(MatrixView<const T> x, const kernels::SitesView<T>& sites, Pre
                   std::int32_t* labels) {
   require(precision == Precision::full || (std::is_same_v<T, float> && sites.squared),
           "precision: 'tf32' is for float32 and squared costs; use precision='full'");
-  const Stream stream;
   DeviceSites<T> places;
+  const Stream stream;
   places.upload(sites, stream.get());
   nearest_of(x, places.places(), sites.squared, precision, labels, stream.get());
   stream.wait();
@@ -260,8 +261,8 @@ void costs_of_cells(MatrixView<const T> x, MatrixView<const T> sites, const doub
 template <class T>
 bool all_finite(MatrixView<const T> x) {
   if (x.rows() == 0 || x.cols() == 0) return true;
-  const Stream stream;
   DeviceBuffer<int> found(1);
+  const Stream stream;
   found.fill_with_zeros(stream.get());
   find_not_finite<T><<<resident_blocks(find_not_finite<T>), kThreads, 0, stream.get()>>>(
       x.data(), static_cast<std::int64_t>(x.rows()), static_cast<std::int64_t>(x.stride()),

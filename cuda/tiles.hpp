@@ -59,14 +59,12 @@ STEPPE_HD constexpr std::size_t tiles_for(std::size_t size, std::size_t tile) { 
 
 STEPPE_HD constexpr std::size_t padded_to(std::size_t size, std::size_t tile) { return tiles_for(size, tile) * tile; }
 
-// Columns that are sorted at a time: what fits into `budget` bytes, at least one, and not more than there are for each
-// of `streams`.
+// Columns that are sorted at a time: blocks that fit into `budget` bytes, or hold one column, as many for each stream.
 constexpr std::size_t columns_at_a_time(std::size_t columns, std::size_t bytes_of_column, std::size_t budget,
                                         std::size_t streams) {
-  const std::size_t fitting = bytes_of_column == 0 ? columns : budget / bytes_of_column;
-  const std::size_t share = tiles_for(columns, streams);
-  const std::size_t wanted = fitting < share ? fitting : share;
-  return wanted == 0 ? 1 : wanted;
+  const std::size_t fitting = budget / (bytes_of_column == 0 ? 1 : bytes_of_column);
+  const std::size_t blocks = padded_to(tiles_for(columns, fitting == 0 ? 1 : fitting), streams);
+  return blocks == 0 ? 1 : tiles_for(columns, blocks);
 }
 
 }  // namespace steppe::cuda

@@ -46,13 +46,13 @@ export PYTHONPATH
 
 status=0
 "$python" -m steppe doctor || status=1
-"$python" -m pytest -q -p no:cacheprovider tests/python/gpu tests/python/test_device.py || status=1
+"$python" -m pytest -q -W default -p no:cacheprovider tests/python/gpu tests/python/test_device.py || status=1
 if [ $tests = ON ]; then
   cmake --build $build --target steppe_gpu_tests >>$build.log && $build/steppe_gpu_tests || status=1
 fi
 timeout 150 "$python" bench/gpu/measure.py --output "$out/gpu.md" || status=1
 if command -v compute-sanitizer >/dev/null; then
-  timeout 150 compute-sanitizer --tool memcheck --error-exitcode 9 "$python" -m pytest -q -p no:cacheprovider \
+  timeout 150 compute-sanitizer --tool memcheck --error-exitcode 9 "$python" -m pytest -q -W default -p no:cacheprovider \
     tests/python/gpu -k 'numpy or lowest or bytes or (equals and 130) or (unequal and 17)' || status=1
 else
   echo "without compute-sanitizer: memory accesses are not checked"

@@ -1,5 +1,7 @@
 """Arrays of a GPU as seen from a machine without one: protocols, checks and messages, with memory of the host."""
 
+import _datetime
+import ctypes
 import importlib.machinery
 import importlib.util
 import sys
@@ -89,7 +91,7 @@ def host_view(array):
 
 
 def bytes_at(pointer, size):
-    return host_view(_device.DeviceArray(pointer, (size,), (1,), "<u1")) if size else np.empty(0)
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(pointer), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -129,11 +131,9 @@ def test_dlpack_of_numpy_is_read():
 
 
 def test_capsules_of_others_are_refused():
-    from numpy._core._multiarray_umath import _ARRAY_API
-
     for take in (_core.dlpack_contents, _core.set_device_kernels):
         with pytest.raises(ValueError, match="incorrect name"):
-            take(_ARRAY_API)
+            take(_datetime.datetime_CAPI)
 
 
 @pytest.mark.parametrize("make", [Interface, Capsules])

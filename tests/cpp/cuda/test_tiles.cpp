@@ -67,10 +67,11 @@ TEST_CASE("what a tile holds is stored by all threads in whole vectors") {
 }
 
 TEST_CASE("blocks of columns fit the budget, and leave no stream without work") {
-  CHECK(columns_at_a_time(4000, 1 << 20, std::size_t{512} << 20, 2) == 512);
+  CHECK(columns_at_a_time(4000, 1 << 20, std::size_t{512} << 20, 2) == 500);
   CHECK(columns_at_a_time(100, 1 << 10, std::size_t{512} << 20, 2) == 50);
   CHECK(columns_at_a_time(1, 1 << 10, std::size_t{512} << 20, 2) == 1);
   CHECK(columns_at_a_time(10, std::size_t{1} << 40, std::size_t{512} << 20, 2) == 1);
+  CHECK(columns_at_a_time(0, 1 << 10, std::size_t{512} << 20, 2) == 1);
   CHECK(tiles_for(0, 128) == 0);
   CHECK(tiles_for(129, 128) == 2);
   CHECK(padded_to(129, 128) == 256);
