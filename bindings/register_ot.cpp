@@ -93,8 +93,7 @@ template <class T>
 std::unique_ptr<FitSession> semi_discrete_of(const SemiDiscreteParams& params, const NdArray<T>& x,
                                              const NdArray<T>& sites, const TransportArrays& arrays,
                                              const std::vector<std::size_t>& ends,
-                                             const std::vector<double>& measure_weights, double start_reg,
-                                             Link& link) {
+                                             const std::vector<double>& measure_weights, double start_reg, Link& link) {
   const auto rows = matrix_view(x), places = matrix_view(sites);
   const auto weights = values_of<T>(arrays.weights, rows.rows(), "sample_weight");
   SemiDiscreteData<T> data{.measures = {},
@@ -130,17 +129,18 @@ std::unique_ptr<FitSession> semi_discrete_session(const py::array& x, py::object
                                arrays, ends, measure_weights, start_reg, link);
   };
   auto session = py::isinstance<NdArray<float>>(x) ? make(float{}) : make(double{});
-  return std::make_unique<KeepingTransport>(std::move(session),
-                                            py::make_tuple(x, arrays.weights, sites, arrays.site_weights, arrays.start));
+  return std::make_unique<KeepingTransport>(
+      std::move(session), py::make_tuple(x, arrays.weights, sites, arrays.site_weights, arrays.start));
 }
 
 }  // namespace
 
 void register_ot(py::module_& module) {
-  module.def("assign_cells", &assign_cells_of_any, py::arg("X"), py::arg("sites"), py::arg("potential"), py::kw_only(),
-             py::arg("squared"), py::arg("with_costs"), py::arg("n_threads"),
-             "Labels (n,) of the cells of rows, and their costs (n,) less the potential if wanted; an empty potential is "
-             "zero.");
+  module.def(
+      "assign_cells", &assign_cells_of_any, py::arg("X"), py::arg("sites"), py::arg("potential"), py::kw_only(),
+      py::arg("squared"), py::arg("with_costs"), py::arg("n_threads"),
+      "Labels (n,) of the cells of rows, and their costs (n,) less the potential if wanted; an empty potential is "
+      "zero.");
   module.def("semi_discrete_session", &semi_discrete_session, py::arg("X"), py::arg("weights"), py::arg("sites"),
              py::kw_only(), py::arg("link"), py::arg("ends"), py::arg("measure_weights"), py::arg("site_weights"),
              py::arg("start"), py::arg("start_reg"), py::arg("squared"), py::arg("reg"), py::arg("tol"),

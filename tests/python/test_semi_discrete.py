@@ -139,7 +139,9 @@ def test_weights_of_rows_equal_repetition():
     repeated = fit(np.repeat(X, counts, axis=0), sites)
     assert weighted.cost_ == pytest.approx(repeated.cost_, rel=1e-9)
     C = oracle.cost_matrix(X, sites)
-    assert weighted.cost_ == pytest.approx(oracle.transport_value(C, np.full(6, 1 / 6), counts / counts.sum()), rel=1e-8)
+    assert weighted.cost_ == pytest.approx(
+        oracle.transport_value(C, np.full(6, 1 / 6), counts / counts.sum()), rel=1e-8
+    )
 
 
 def test_duplicate_sites_and_points_share():

@@ -58,8 +58,10 @@ template <class T, std::size_t Bytes>
       load(c, rows[2] + k);
       load(e, rows[3] + k);
       load(centre, sites.centre + k);
-      const Quad<T> ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-      const Quad<T> ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5), ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
+      const Quad<T> ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+                    ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Quad<T> ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5),
+                    ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
       T* to = xt + k * kRows + r;
       const T s = sites.scale;
       store(to, Quad<T>(__builtin_shufflevector(ab_low, ce_low, 0, 1, 4, 5) * s - centre[0]));
@@ -75,8 +77,9 @@ template <class T, std::size_t Bytes>
 
 // Scores of a tile of rows for kSites sites from `site` of a panel on.
 template <class T, std::size_t Bytes, bool kSquared>
-[[gnu::always_inline]] inline void score_tile(const T* xt, const T* panel, const T* offsets, std::size_t d,
-                                              Vec<T, Bytes> (&score)[Tile<T, Bytes>::kSites][Tile<T, Bytes>::kVectors]) {
+[[gnu::always_inline]] inline void score_tile(
+    const T* xt, const T* panel, const T* offsets, std::size_t d,
+    Vec<T, Bytes> (&score)[Tile<T, Bytes>::kSites][Tile<T, Bytes>::kVectors]) {
   using Shape = Tile<T, Bytes>;
   using V = typename Shape::V;
   for (std::size_t s = 0; s < Shape::kSites; ++s) {
@@ -326,7 +329,8 @@ template <class T, std::size_t Bytes, bool kSquared>
     transpose_tile<T, Bytes>(x, first, sites, xt);
     if (!tile_is_near<T, Bytes>(xt, x.cols())) take_out_far_rows<T, kRows>(x, first, sites, weight, xt, sums, spare);
     typename Shape::V least[Shape::kVectors];
-    for (std::size_t v = 0; v < Shape::kVectors; ++v) least[v] = typename Shape::V{} + std::numeric_limits<T>::infinity();
+    for (std::size_t v = 0; v < Shape::kVectors; ++v)
+      least[v] = typename Shape::V{} + std::numeric_limits<T>::infinity();
     for_each_score<T, Bytes, kSquared>(xt, sites, [&](std::size_t site, auto& score) __attribute__((always_inline)) {
       for (std::size_t s = 0; s < Shape::kSites; ++s) {
         for (std::size_t v = 0; v < Shape::kVectors; ++v) {

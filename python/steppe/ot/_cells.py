@@ -68,9 +68,9 @@ def assign_cells(
     O(n m d) operations, and never n x m numbers in memory. The squared cost, and both costs without potentials, are
     compared by inner products of points and sites moved to the sites' mean. Two sites are told apart where their costs
     differ by more than about :math:`d\, \epsilon R_x R_y`, where :math:`\epsilon` is the machine epsilon of the dtype
-    (1.2e-7 for float32) and R the largest distances from that mean; on small integers the comparison is exact. Euclidean
-    costs with potentials are summed from differences, at about half the rate, and are good to :math:`\sqrt{d}\,
-    \epsilon` relatively.
+    (1.2e-7 for float32) and R the largest distances from that mean; on small integers the comparison is exact.
+    Euclidean costs with potentials are summed from differences, at about half the rate, and are good to
+    :math:`\sqrt{d}\, \epsilon` relatively.
 
     Examples
     --------

@@ -362,7 +362,8 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
     def _bytes(self, plan: FitPlan, n_sites: int, points: NDArray[Any]) -> int:
         pieces, tile = 64, 48
         threads = n_sites * tile * points.dtype.itemsize * plan.n_threads
-        return 8 * n_sites * (pieces + points.shape[1] + 30) + threads + (points.nbytes if self.free_weights else 0)
+        copies = int(points.nbytes) if self.free_weights else 0
+        return 8 * n_sites * (pieces + int(points.shape[1]) + 30) + threads + copies
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
         potential, votes = result["potential"], result["votes"]

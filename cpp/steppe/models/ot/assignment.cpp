@@ -6,7 +6,7 @@ namespace steppe {
 namespace {
 
 constexpr std::size_t kPieceWork = std::size_t{1} << 21;  // multiply-adds: far more than what handing out a piece costs
-constexpr std::size_t kSlabWork = std::size_t{1} << 30;   // between two looks at the signals: some 10 ms
+constexpr std::size_t kSlabWork = std::size_t{1} << 31;   // between two looks at the signals: some 20 ms
 
 std::size_t rows_for(std::size_t work, std::size_t work_of_row, std::size_t tile) {
   return std::max<std::size_t>(work / work_of_row / tile, 1) * tile;
@@ -26,13 +26,12 @@ bool assign_cells(MatrixView<const T> x, const SitePack<T>& sites, std::span<std
   Pacer pacer(control);
   for (std::size_t first = 0; first < x.rows(); first += slab) {
     if (pacer.stop_requested()) return false;
-    team.parallel_for(std::min(slab, x.rows() - first), piece,
-                      [&](std::size_t begin, std::size_t end, std::uint32_t member) {
-                        const MatrixView<const T> rows(x.data() + (first + begin) * x.stride(), end - begin, x.cols(),
-                                                       x.stride());
-                        kernels::assign_rows(rows, view, labels.subspan(first + begin, end - begin),
-                                             scratch.data() + member * n_scratch);
-                      });
+    team.parallel_for(
+        std::min(slab, x.rows() - first), piece, [&](std::size_t begin, std::size_t end, std::uint32_t member) {
+          const MatrixView<const T> rows(x.data() + (first + begin) * x.stride(), end - begin, x.cols(), x.stride());
+          kernels::assign_rows(rows, view, labels.subspan(first + begin, end - begin),
+                               scratch.data() + member * n_scratch);
+        });
   }
   return true;
 }
@@ -51,8 +50,7 @@ void costs_of_cells(MatrixView<const T> x, MatrixView<const T> sites, std::span<
 }
 
 template bool assign_cells(MatrixView<const float>, const SitePack<float>&, std::span<std::int32_t>, Team&, Control&);
-template bool assign_cells(MatrixView<const double>, const SitePack<double>&, std::span<std::int32_t>, Team&,
-                           Control&);
+template bool assign_cells(MatrixView<const double>, const SitePack<double>&, std::span<std::int32_t>, Team&, Control&);
 template void costs_of_cells(MatrixView<const float>, MatrixView<const float>, std::span<const double>, bool,
                              std::span<const std::int32_t>, std::span<float>, Team&);
 template void costs_of_cells(MatrixView<const double>, MatrixView<const double>, std::span<const double>, bool,

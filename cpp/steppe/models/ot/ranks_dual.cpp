@@ -69,8 +69,8 @@ std::optional<typename RanksDual<T>::Value> RanksDual<T>::evaluate(std::span<con
       const double weight = fixed() ? data_.site_weights[j] : 1.0 / static_cast<double>(m);
       prior[j] = phi[k * m + j] + (reg > 0 ? reg * std::log(weight) : 0.0);
     }
-    const auto sums = reg > 0 ? measures_[k]->soft(prior, reg, stride, control)
-                              : measures_[k]->hard(prior, stride, control);
+    const auto sums =
+        reg > 0 ? measures_[k]->soft(prior, reg, stride, control) : measures_[k]->hard(prior, stride, control);
     if (!sums) {
       totals[0] = 1;
       break;
@@ -98,8 +98,8 @@ void RanksDual<T>::gradient(const Value& at, std::span<double> gradient) const {
   const std::size_t m = n_sites();
   const double* last = at.masses.data() + (n_measures() - 1) * m;
   for (std::size_t e = 0; e < gradient.size(); ++e) {
-    gradient[e] = fixed() ? data_.site_weights[e] - at.masses[e]
-                          : data_.measure_weights[e / m] * (last[e % m] - at.masses[e]);
+    gradient[e] =
+        fixed() ? data_.site_weights[e] - at.masses[e] : data_.measure_weights[e / m] * (last[e % m] - at.masses[e]);
   }
 }
 

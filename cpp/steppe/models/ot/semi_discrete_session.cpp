@@ -16,7 +16,7 @@ constexpr double kCooling = 8;      // from stage to stage
 constexpr int kStepsOfStage = 40;
 constexpr std::uint64_t kRowsOfSite = 16, kLeastRows = 4096;
 
-constexpr double kRough = 5e-3;     // mass error that ends a stage over some of the rows
+constexpr double kRough = 5e-3;  // mass error that ends a stage over some of the rows
 
 // Below this part of the first regularisation, differences of costs are rounding.
 template <class T>
@@ -158,9 +158,9 @@ class SemiDiscreteSession final : public FitSession {
     if (dual_.n_variables() == 0) upper_ = reached_.dual;
     reached_.gap = std::max(upper_ - reached_.dual, 0.0);
     const bool cold = params_.reg == 0 || (reg_ == params_.reg && stride_ == 1) || dual_.n_variables() == 0;
-    converged_ = params_.tol > 0 && cold &&
-                 (reached_.mass_error <= params_.tol ||
-                  reached_.gap <= params_.tol * params_.tol * std::abs(reached_.dual));
+    converged_ =
+        params_.tol > 0 && cold &&
+        (reached_.mass_error <= params_.tol || reached_.gap <= params_.tol * params_.tol * std::abs(reached_.dual));
     return true;
   }
 

@@ -11,8 +11,8 @@
 namespace steppe {
 
 // Sites with potentials, as the kernels of the cells read them. The centre has few bits, so that moving to it rounds
-// next to nothing: points on a grid keep their exact ties. Potentials count relative to the largest, so a constant added
-// to all of them changes nothing.
+// next to nothing: points on a grid keep their exact ties. Potentials count relative to the largest, so a constant
+// added to all of them changes nothing.
 template <class T>
 class SitePack {
  public:
