@@ -205,4 +205,5 @@ def semi_discrete_session(
     tol: float,
     batch_rows: int,
     n_threads: int,
+    on_device: bool,
 ) -> FitSession: ...
