@@ -87,7 +87,8 @@ std::optional<CellSums> TransportDual<T>::soft(std::span<const double> potential
   const auto view = pack_.view();
   if (device_) {
     CellSums sums{.value = 0, .weight = known_weight_, .mass = std::vector<double>(m)};
-    kernels::SpreadSums spread{.mass = sums.mass};
+    kernels::SpreadSums spread;
+    spread.mass = sums.mass;
     device_->spread(view, stride, pack_.steepness(reg), spread);
     sums.value = pack_.sum_of_costs(spread.score, total, sums.weight) - reg * spread.log_sum;
     return sums;
