@@ -72,7 +72,10 @@ TEST_CASE_TEMPLATE("the device's soft sums are the CPU's, and the same again", T
       const auto view = pack.view();
       AlignedVector<T> scratch(kernels::spread_scratch(view));
       std::vector<double> expected_mass(m), mass(m), again(m);
-      kernels::SpreadSums expected{.mass = expected_mass}, sums{.mass = mass}, repeated{.mass = again};
+      kernels::SpreadSums expected, sums, repeated;
+      expected.mass = expected_mass;
+      sums.mass = mass;
+      repeated.mass = again;
       kernels::spread_rows<T>(problem.rows(), problem.weights.data(), view, pack.steepness(0.7), expected,
                               scratch.data());
       on_device->spread(view, 1, pack.steepness(0.7), sums);
