@@ -107,6 +107,15 @@ py::array_t<double> sliced_distances(const py::object& x, const py::object& y, c
   });
 }
 
+void project(const py::object& x, const py::object& directions, const py::object& projected) {
+  for_type_of(x, [&]<class T>(T) {
+    const auto xs = device_matrix<const T>(x), along = device_matrix<const T>(directions);
+    const auto out = device_matrix<T>(projected);
+    const py::gil_scoped_release released;
+    cuda::project<T>(xs, along, out);
+  });
+}
+
 void register_memory(py::module_& module) {
   py::class_<cuda::DeviceMemory>(module, "Memory", "Memory of the device, freed with this object.")
       .def(py::init<std::size_t>(), py::arg("n_bytes"))
@@ -162,6 +171,8 @@ PYBIND11_MODULE(_cuda, module) {
   module.def("all_finite", &all_finite, py::arg("X"));
   module.def("sorted_targets", &sorted_targets, py::arg("X"), py::arg("Y"), py::kw_only(), py::arg("targets"),
              "Fills targets.");
+  module.def("project", &project, py::arg("X"), py::arg("directions"), py::kw_only(), py::arg("projected"),
+             "Fills projected, one row for each direction.");
   module.def("sliced_distances", &sliced_distances, py::arg("X"), py::arg("Y"), py::arg("directions"), py::kw_only(),
              py::arg("p"), "The distance along each direction.");
 }

@@ -219,6 +219,16 @@ void sliced_distances(MatrixView<const T> x, MatrixView<const T> y, MatrixView<c
   found.download(distances, nullptr);
 }
 
+template <class T>
+void project(MatrixView<const T> x, MatrixView<const T> directions, MatrixView<T> projected) {
+  const Stream stream;
+  transposed_product(x.rows(), directions.cols(), x.cols(), x.data(), x.stride(), directions.data(),
+                     directions.stride(), projected.data(), stream.get());
+  stream.wait();
+}
+
+template void project(MatrixView<const float>, MatrixView<const float>, MatrixView<float>);
+template void project(MatrixView<const double>, MatrixView<const double>, MatrixView<double>);
 template void sorted_targets(MatrixView<const float>, MatrixView<const float>, MatrixView<float>);
 template void sorted_targets(MatrixView<const double>, MatrixView<const double>, MatrixView<double>);
 template void sliced_distances(MatrixView<const float>, MatrixView<const float>, MatrixView<const float>, double,

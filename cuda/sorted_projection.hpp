@@ -19,4 +19,8 @@ template <class T>
 void sliced_distances(MatrixView<const T> x, MatrixView<const T> y, MatrixView<const T> directions, double p,
                       std::span<double> distances);
 
+// projected[j][i] = x_i . (column j of directions): one row for each direction. Needs cuBLAS.
+template <class T>
+void project(MatrixView<const T> x, MatrixView<const T> directions, MatrixView<T> projected);
+
 }  // namespace steppe::cuda

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def assign_cells(
 
 def sorted_targets(X_proj: Any, Y_proj: Any) -> Any:
     """As :func:`steppe.ot.sorted_targets`; the targets are of the kind of X_proj."""
-    x, y = _to_pair(X_proj, Y_proj, "X_proj", "Y_proj")
+    x, y = pair(X_proj, Y_proj, "X_proj", "Y_proj")
     targets = _device.empty(x.shape, x.dtype)
     _device.load().sorted_targets(x, y, targets=targets)
     return _device.same_kind(targets, X_proj)
@@ -55,7 +56,7 @@ def sliced_distances(X: Any, Y: Any, directions: NDArray[Any], p: float) -> NDAr
     ValueError
         If the samples do not fit each other or the directions, or if a projection overflows.
     """
-    x, y = _to_pair(X, Y, "X", "Y")
+    x, y = pair(X, Y, "X", "Y")
     if directions.shape[0] != x.shape[1]:
         raise ValueError(
             f"projections: has shape {directions.shape}, expected ({x.shape[1]}, n_projections): "
@@ -68,6 +69,17 @@ def sliced_distances(X: Any, Y: Any, directions: NDArray[Any], p: float) -> NDAr
     return distances
 
 
+def project(X: Any, directions: NDArray[Any]) -> Any:
+    """``X @ directions``, of the kind of X and in Fortran order."""
+    x = _to_points(X, "X")
+    along = _device.upload(np.asarray(directions, dtype=x.dtype))
+    columns = _device.empty((along.shape[1], len(x)), x.dtype)
+    _device.load().project(x, along, projected=columns)
+    if not _device.is_on_device(X):
+        return _device.to_host(columns).T
+    return _device.same_kind(replace(columns, shape=columns.shape[::-1], strides=columns.strides[::-1]), X)
+
+
 def _to_points(values: Any, name: str, dtype: Any = None) -> _device.DeviceArray:
     if _device.is_on_device(values):
         return _device.points(values, name, dtype)
@@ -76,7 +88,8 @@ def _to_points(values: Any, name: str, dtype: Any = None) -> _device.DeviceArray
     return _device.points(_device.upload(np.ascontiguousarray(host, dtype=accepted)), name)
 
 
-def _to_pair(X: Any, Y: Any, x_name: str, y_name: str) -> tuple[_device.DeviceArray, _device.DeviceArray]:
+def pair(X: Any, Y: Any, x_name: str, y_name: str) -> tuple[_device.DeviceArray, _device.DeviceArray]:
+    """Both samples, checked, on the GPU, in the dtype of the first."""
     x = _to_points(X, x_name)
     y = _to_points(Y, y_name, x.dtype)
     if x.shape[1] != y.shape[1]:

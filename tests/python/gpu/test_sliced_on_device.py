@@ -74,6 +74,19 @@ def test_distances(directions, n, m, p, dtype):
     assert _on_device.sliced_distances(x, x, along, float(p)).max() == 0
 
 
+def test_projections(directions, kind):
+    make, _ = kind
+    x, _ = samples(300, 1, 6, np.float64)
+    projected = _on_device.project(make(x), directions)
+    assert type(projected) is type(make(x))
+    if _device.is_on_device(projected):
+        view = _device.view(projected, "projected")
+        assert view.shape == (300, 50)
+        rows = _device.DeviceArray(view.pointer, (50, 300), view.strides[::-1], view.typestr, view.device, owner=view)
+        projected = _device.to_host(rows).T
+    np.testing.assert_allclose(projected, x @ directions, rtol=1e-12, atol=1e-12)
+
+
 def test_scales(directions):
     x, y = samples(200, 200, 6, np.float64)
     expected = _on_device.sliced_distances(x, y, directions, 60.0)
