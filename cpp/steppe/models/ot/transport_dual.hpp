@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -9,7 +8,6 @@
 #include "steppe/core/views.hpp"
 #include "steppe/models/ot/site_pack.hpp"
 #include "steppe/runtime/control.hpp"
-#include "steppe/runtime/device.hpp"
 #include "steppe/runtime/team.hpp"
 
 namespace steppe {
@@ -35,7 +33,7 @@ struct CellSums {
 template <class T>
 class TransportDual {
  public:
-  TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared, bool on_device, Team& team);
+  TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared, Team& team);
 
   std::size_t size() const noexcept { return points_.x.rows(); }
   // Rows 0, stride, 2 stride, ...
@@ -66,7 +64,6 @@ class TransportDual {
   bool squared_;
   Team& team_;
   SitePack<T> pack_;
-  std::unique_ptr<DeviceRows<T>> device_;  // null: the CPU
   std::vector<T> strided_weights_;
   std::size_t known_stride_ = 0;
   double known_size_ = 0, known_weight_ = 0;
