@@ -123,7 +123,8 @@ class FitLoop:
         if found is None:
             return
         state, self._history = found
-        self._session.restore(state)
+        with self._cluster.agree():  # restoring is local
+            self._checkpoint.restore(self._session, state)  # type: ignore[union-attr]
         if self._plan.verbose:
             print(f"resumed after iteration {len(self._history)}")
 
