@@ -140,16 +140,14 @@ bool Lbfgs<T>::evaluate() {
 
 template <class T>
 std::optional<double> Lbfgs<T>::value(Control& control) {
-  Pacer pacer(control);
-  pacer_ = &pacer;
+  pacer_.emplace(control);
   evaluate();
   return value_;
 }
 
 template <class T>
 typename Lbfgs<T>::Outcome Lbfgs<T>::step(Control& control) {
-  Pacer pacer(control);
-  pacer_ = &pacer;
+  pacer_.emplace(control);
   const Outcome outcome = try_step();
   if (outcome == Outcome::stopped) pairs_.clear();  // the last one may be half made
   return outcome;

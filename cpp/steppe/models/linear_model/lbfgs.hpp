@@ -63,7 +63,7 @@ class Lbfgs {
   Function function_;
   Agree agree_;
   Team& team_;
-  Pacer* pacer_ = nullptr;  // of the call under way; passes over vectors are cut short once it is stopped
+  std::optional<Pacer> pacer_;  // of the call under way; passes over vectors are cut short once it is stopped
   Vector point_, gradient_, direction_, next_point_, next_gradient_;
   std::optional<double> value_;
   std::deque<Pair> pairs_;

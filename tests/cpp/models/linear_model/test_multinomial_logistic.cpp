@@ -350,7 +350,7 @@ TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same,
     const auto expected = fit_alone(data, params, 8);
     const auto far = fit_alone(data, params, 60);
     params.hand_over_bytes = 0;
-    auto session = make_multinomial_logistic_session(params, rows_of(data, 0, 60), link);
+    auto session = make_multinomial_logistic_session(params, rows_of(data, 0, data.n_rows), link);
     auto handed = advance<T>(*session, 8);
     const bool repeats = params.schedule != "nomad";
     for (std::size_t e = 0; repeats && e < handed.weights.size(); ++e) {
