@@ -132,9 +132,9 @@ Rows::Rows(const py::object& rows) : sparse_(py::isinstance<py::tuple>(rows)) {
 py::dict to_dict(ArrayMap&& arrays) {
   py::dict result;
   for (auto& [name, array] : arrays) {
-    auto owner = std::make_unique<std::vector<std::byte>>(std::move(array.data));
+    auto owner = std::make_unique<Array::Storage>(std::move(array.data));
     void* data = owner->data();
-    const py::capsule capsule(owner.release(), [](void* bytes) { delete static_cast<std::vector<std::byte>*>(bytes); });
+    const py::capsule capsule(owner.release(), [](void* bytes) { delete static_cast<Array::Storage*>(bytes); });
     result[py::str(name)] = py::array(numpy_dtype(array.dtype), array.shape, data, capsule);
   }
   return result;

@@ -36,6 +36,25 @@ std::span<const T> vector_view(const NdArray<T>& array) {
   return {array.data(), static_cast<std::size_t>(array.size())};
 }
 
+// One value for each of `size` rows or pairs; `name` is the argument to blame.
+template <class T>
+std::span<const T> of_size(const NdArray<T>& values, std::size_t size, const char* name) {
+  const auto view = vector_view<T>(values);
+  if (view.size() != size) {
+    throw InvalidArgument(std::string(name) + ": has " + std::to_string(view.size()) + " values, expected " +
+                          std::to_string(size));
+  }
+  return view;
+}
+
+// f.operator()<T>() for the dtype of `array`, float or double.
+template <class F>
+auto by_dtype(const pybind11::array& array, const char* name, F&& f) {
+  if (pybind11::isinstance<NdArray<float>>(array)) return f.template operator()<float>();
+  if (pybind11::isinstance<NdArray<double>>(array)) return f.template operator()<double>();
+  throw InvalidArgument(std::string(name) + ": must be C-ordered float32 or float64");
+}
+
 // The rows that Python's native_rows() made: a dense matrix or the tuple (indptr, indices, data, n_columns),
 // checked. Owns references to the arrays, so it must outlive the views it hands out. Copying it copies
 // references.

@@ -29,12 +29,6 @@ PointPairs<T> point_pairs(const py::array& points, const Indices& pairs) {
   return data;
 }
 
-std::span<const double> of_size(const Numbers& values, std::size_t size, const char* name) {
-  const auto view = vector_view<double>(values);
-  if (view.size() != size) throw InvalidArgument(std::string(name) + ": must have one number for each pair");
-  return view;
-}
-
 // The array itself: what a cast converts would be gone before the session reads it.
 Numbers as_passed(const py::object& array, const char* name) {
   if (!py::isinstance<Numbers>(array)) throw InvalidArgument(std::string(name) + ": must be C-ordered float64");
@@ -48,19 +42,11 @@ MatrixView<const double> square(const py::object& matrix, std::size_t d) {
   return view;
 }
 
-// f.operator()<T>() for the dtype of the points.
-template <class F>
-auto by_dtype(const py::array& points, F&& f) {
-  if (py::isinstance<NdArray<float>>(points)) return f.template operator()<float>();
-  if (py::isinstance<NdArray<double>>(points)) return f.template operator()<double>();
-  throw InvalidArgument("points: must be C-ordered float32 or float64");
-}
-
 std::unique_ptr<FitSession> itml_session(const py::array& points, const Indices& pairs, const Numbers& sign,
                                          const Numbers& target, const py::object& start_dual, const py::object& prior,
                                          Link& link, double gamma, bool in_parallel, const std::string& form,
                                          std::size_t block, std::uint32_t n_threads) {
-  return by_dtype(points, [&]<class T>() {
+  return by_dtype(points, "points", [&]<class T>() {
     ItmlData<T> data{point_pairs<T>(points, pairs), {}, {}, {}};
     const std::size_t c = data.points.n_pairs();
     data.points.prior = square(prior, data.points.n_features());
@@ -75,7 +61,7 @@ std::unique_ptr<FitSession> itml_session(const py::array& points, const Indices&
 std::unique_ptr<FitSession> gmml_session(const py::array& points, const Indices& pairs, const Numbers& sign,
                                          const py::object& prior, const py::object& prior_inverse, Link& link, double t,
                                          double reg, std::uint32_t n_threads) {
-  return by_dtype(points, [&]<class T>() {
+  return by_dtype(points, "points", [&]<class T>() {
     GmmlData<T> data{point_pairs<T>(points, pairs), {}, {}, {}};
     data.sign = of_size(sign, data.points.n_pairs(), "sign");
     data.prior = square(prior, data.points.n_features());
@@ -86,7 +72,7 @@ std::unique_ptr<FitSession> gmml_session(const py::array& points, const Indices&
 }
 
 py::array_t<double> pair_squared_distances(const py::array& points, const Indices& pairs, std::uint32_t n_threads) {
-  return by_dtype(points, [&]<class T>() {
+  return by_dtype(points, "points", [&]<class T>() {
     const PointPairs<T> data = point_pairs<T>(points, pairs);
     py::array_t<double> distances(static_cast<py::ssize_t>(data.n_pairs()));
     const std::span<double> out(distances.mutable_data(), data.n_pairs());

@@ -15,24 +15,9 @@ namespace py = pybind11;
 using Numbers = NdArray<double>;
 using Indices = NdArray<std::int64_t>;
 
-// f.operator()<T>() for the dtype of the rows.
-template <class F>
-auto by_dtype(const py::array& x, F&& f) {
-  if (py::isinstance<NdArray<float>>(x)) return f.template operator()<float>();
-  if (py::isinstance<NdArray<double>>(x)) return f.template operator()<double>();
-  throw InvalidArgument("X: must be C-ordered float32 or float64");
-}
-
 template <class T>
 MatrixView<const T> rows_of(const py::array& x) {
   return matrix_view<T>(py::reinterpret_borrow<NdArray<T>>(x));
-}
-
-template <class Value>
-std::span<const Value> of_size(const NdArray<Value>& values, std::size_t size, const char* name) {
-  const auto view = vector_view<Value>(values);
-  if (view.size() != size) throw InvalidArgument(std::string(name) + ": has a wrong length");
-  return view;
 }
 
 void check_offsets(std::span<const std::int64_t> offsets, std::size_t n_rows) {
@@ -48,7 +33,7 @@ py::array_t<Value> as_array(const std::vector<Value>& values) {
 
 py::array_t<std::int64_t> ranking_order(const py::array& x, const Indices& query, const Numbers& grade,
                                         const Numbers& weight) {
-  return by_dtype(x, [&]<class T>() {
+  return by_dtype(x, "X", [&]<class T>() {
     const MatrixView<const T> rows = rows_of<T>(x);
     const auto queries = of_size(query, rows.rows(), "query");
     const auto grades = of_size(grade, rows.rows(), "grade"), weights = of_size(weight, rows.rows(), "weight");
@@ -91,7 +76,7 @@ std::unique_ptr<FitSession> local_gmml_session(const py::array& x, const Indices
                                                bool distance_form, bool per_query, double validation_fraction,
                                                std::uint32_t patience, double tol, std::uint64_t seed,
                                                std::uint32_t n_threads) {
-  return by_dtype(x, [&]<class T>() {
+  return by_dtype(x, "X", [&]<class T>() {
     RankedQueries<T> queries;
     queries.x = rows_of<T>(x);
     const std::size_t n = queries.x.rows();
@@ -121,7 +106,7 @@ std::unique_ptr<FitSession> local_gmml_session(const py::array& x, const Indices
 
 py::array scores_of(const py::array& x, const py::object& parts, double rho, bool distance_form,
                     std::uint32_t n_threads) {
-  return by_dtype(x, [&]<class T>() -> py::array {
+  return by_dtype(x, "X", [&]<class T>() -> py::array {
     const MatrixView<const T> rows = rows_of<T>(x);
     const LocalGmmlModel<T> model = model_of<T>(parts, rows.cols());
     py::array_t<T> scores(static_cast<py::ssize_t>(rows.rows()));

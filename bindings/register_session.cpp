@@ -48,7 +48,7 @@ void register_fit_session(py::module_& module) {
       .def_readonly("updates", &Progress::updates)
       .def_readonly("loss", &Progress::loss)
       .def_readonly("stopped", &Progress::stopped);
-  py::classh<FitSession>(module, "FitSession", "One fit in progress. Every method is collective over the ranks.")
+  py::classh<FitSession>(module, "FitSession", "One fit in progress. All but restore are collective over the ranks.")
       .def(
           "advance",
           [](FitSession& self, std::uint32_t rounds, py::object callback) {

@@ -58,7 +58,7 @@ from steppe._plan import SCHEDULES, FitPlan, make_plan
 from steppe.parallel import Cluster, cluster_or_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from os import PathLike
     from typing import Self
 
@@ -173,6 +173,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     def _plan(self) -> FitPlan:
         """Collective. Check the parameters, and resolve the common ones for one fit."""
+        self._settle()
         cluster = cluster_or_alone(self.cluster)
         with cluster.agree():
             self._validate_params()
@@ -223,6 +224,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     def _saved_attributes(self) -> set[str]:
         """Names of the attributes that `save` writes."""
+        self._settle()
         return {name for name in vars(self) if name.endswith("_") and not name.startswith("_")}
 
     def __sklearn_tags__(self) -> Any:
@@ -264,13 +266,47 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         # A copy in another process does not take part in this job.
         return {**super().__getstate__(), "cluster": None}
 
+    # Fitted attributes
+
+    def _set_fitted_later(self, attributes: Callable[[Self], Mapping[str, Any]]) -> None:
+        """Leave the fitted attributes to whoever asks for one first: Ctrl-C has no time to copy a large model."""
+        self._withdraw(())
+        self._attributes_later = attributes
+
+    def _settle(self) -> None:
+        """Set the fitted attributes that were left for later."""
+        if (attributes := self.__dict__.pop("_attributes_later", None)) is None:
+            return
+        try:
+            self._set_fitted(attributes(self))
+        except BaseException:
+            self._attributes_later = attributes
+            raise
+
+    def __sklearn_is_fitted__(self) -> bool:
+        self._settle()
+        return any(name.endswith("_") and not name.startswith("__") for name in vars(self))
+
+    if not TYPE_CHECKING:  # to mypy every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name.endswith("_") and not name.startswith("__"):
+                self._settle()
+            return super().__getattribute__(name)  # there now, or the error that it is not
+
     def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
-        for name in set(getattr(self, "_published", ())) - set(attributes):
-            if hasattr(self, name):
-                delattr(self, name)
+        self._withdraw(attributes)
         for name, value in attributes.items():
             setattr(self, name, value)
         self._published = tuple(attributes)
+
+    def _withdraw(self, keep: Iterable[str]) -> None:
+        """Remove what an earlier fit has set, but for `keep`, and what it has left for later."""
+        self.__dict__.pop("_attributes_later", None)
+        for name in set(self.__dict__.pop("_published", ())) - set(keep):
+            if name in vars(self):
+                delattr(self, name)

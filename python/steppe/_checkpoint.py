@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from steppe._loop import Session
     from steppe._plan import FitPlan
     from steppe.parallel import Cluster
 
@@ -77,7 +78,7 @@ def seed_of(path: str | PathLike[str] | None, cluster: Cluster) -> int | None:
 
 
 class Checkpoint:
-    """Reads and writes the checkpoint of one fit. Every method is collective."""
+    """Reads and writes the checkpoint of one fit. Collective, but for `restore`."""
 
     def __init__(self, path: str | PathLike[str], cluster: Cluster, identity: dict[str, Any]) -> None:
         self._path = Path(path)
@@ -119,6 +120,22 @@ class Checkpoint:
                 f"checkpoint: {self._path} belongs to another fit: {'; '.join(differs)}. "
                 "Fit with what it was made with, or remove the file to start anew."
             )
+
+    def restore(self, session: Session, state: dict[str, NDArray[Any]]) -> None:
+        """Put `session` into the state that `read` found. Local: what one rank meets, it has to tell the others.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, though it can be read; the message names it.
+        """
+        try:
+            session.restore(state)
+        except ValueError as error:
+            raise ValueError(
+                f"checkpoint: {self._part or self._path} holds no state that this fit can resume from: {error}. "
+                "Restore the file from a copy, or remove the checkpoint to start anew."
+            ) from error
 
     def write(self, state: Mapping[str, NDArray[Any]], history: History) -> None:
         """Put the checkpoint of this iteration in the place of the one before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 import time
@@ -40,10 +41,10 @@ class Progress(Protocol):
 
 
 class Session(Protocol):
-    """One fit in progress; `_core.FitSession` is one. Every method is collective over the ranks of the link.
+    """One fit in progress; `_core.FitSession` is one. All but `restore` are collective over the ranks of the link.
 
     `advance` and `objective` look after signals every 20 ms and call `callback` as often; if it returns True
-    they stop: the parameters are then whole and usable, but not resumable.
+    they stop: the parameters are then whole and usable, but not resumable, and the objective is nan.
     """
 
     def advance(self, rounds: int, callback: Callable[[], bool] | None = None) -> Progress: ...
@@ -111,8 +112,11 @@ class FitLoop:
                 self._resume()
                 while not self._finished():
                     self._iterate()
-            except BaseException as error:
-                if self._usable or isinstance(error, KeyboardInterrupt):
+            except KeyboardInterrupt:
+                self._publish_later()
+                raise
+            except BaseException:
+                if self._usable:
                     self._publish()
                 raise
             self._publish()
@@ -123,7 +127,8 @@ class FitLoop:
         if found is None:
             return
         state, self._history = found
-        self._session.restore(state)
+        with self._cluster.agree():  # restoring is local
+            self._checkpoint.restore(self._session, state)  # type: ignore[union-attr]
         if self._plan.verbose:
             print(f"resumed after iteration {len(self._history)}")
 
@@ -156,7 +161,9 @@ class FitLoop:
             raise KeyboardInterrupt
         if (iteration - 1) % self._evaluate_every == 0 or iteration == self._max_iter:
             objective = self._session.objective(self._interrupts.poll)
-            if not np.isfinite(objective) and not self._interrupts.poll():
+            if not np.isfinite(objective):
+                if any(self._cluster.gather(self._interrupts.poll())):
+                    raise KeyboardInterrupt
                 raise ValueError(
                     f"the objective became {objective} in iteration {iteration}: the steps are too large; "
                     "use a smaller learning_rate, more regularisation, or scale the features"
@@ -208,11 +215,19 @@ class FitLoop:
             self._saved_at = time.monotonic()
 
     def _fitted(self) -> dict[str, Any]:
-        attributes = dict(self._estimator._attributes(self._session.result()))
-        return {**attributes, "n_iter_": len(self._history), "history_": self._history.as_array()}
+        return _fitted_attributes(self._estimator, session=self._session, history=self._history)
 
     def _publish(self) -> None:
         self._estimator._set_fitted(self._fitted())
+
+    def _publish_later(self) -> None:
+        """After Ctrl-C: on a cluster at once all the same, as only here all ranks are sure to ask for the result."""
+        if self._cluster.size > 1:
+            self._publish()
+        else:
+            # Of this loop, which knows the estimator, the estimator should not know: nobody would free the session.
+            later = functools.partial(_fitted_attributes, session=self._session, history=self._history)
+            self._estimator._set_fitted_later(later)
 
     def _warn_if_not_converged(self) -> None:
         if self._tol > 0 and not self._stopped and not self._converged():
@@ -223,6 +238,10 @@ class FitLoop:
                 ConvergenceWarning,
                 stacklevel=5,  # the caller of fit
             )
+
+
+def _fitted_attributes(estimator: Any, *, session: Session, history: History) -> dict[str, Any]:
+    return {**estimator._attributes(session.result()), "n_iter_": len(history), "history_": history.as_array()}
 
 
 class _Interrupts:

@@ -151,7 +151,7 @@ def fitted_arrays(estimator: Any) -> dict[str, np.ndarray]:
     """The fitted parameters, without what measures time."""
     return {
         name: value
-        for name, value in vars(estimator).items()
+        for name, value in estimator.__getstate__().items()  # not vars: an interrupted fit leaves them for later
         if name.endswith("_") and name != "history_" and isinstance(value, np.ndarray)
     }
 

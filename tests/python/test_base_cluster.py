@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 from common_checks import assert_same_fit, labelled
-from tiny_model import TinySoftmax
+from tiny_model import TinySession, TinySoftmax
 
 import steppe
+from steppe import _loop
 from steppe.parallel import Cluster, ClusterError
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
@@ -205,6 +206,33 @@ def test_ranks_resume_from_their_checkpoint(tmp_path, monkeypatch, die_on):
             3,
             lambda cluster: TinySoftmax(cluster=cluster, checkpoint=path, **QUICK).fit(*share(cluster, X, y)),
         )
+
+
+def test_a_stop_while_the_objective_is_evaluated_interrupts_all(monkeypatch):
+    asking = set()  # ranks where Ctrl-C was pressed
+
+    class Interrupts(_loop._Interrupts):
+        def __init__(self, cluster):
+            super().__init__(cluster)
+            self.poll = lambda: cluster.rank in asking
+
+    def objective(self, callback=None, objective=TinySession.objective):
+        if self.round[0] < 2:
+            return objective(self, callback)
+        if self.cluster.rank == 1:
+            asking.add(1)
+        return np.nan
+
+    monkeypatch.setattr(_loop, "_Interrupts", Interrupts)
+    monkeypatch.setattr(TinySession, "objective", objective)
+
+    def work(cluster):
+        model = TinySoftmax(cluster=cluster, **{**QUICK, "tol": 1e-9})
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*share(cluster, *labelled()))
+        return model.n_iter_, model.coef_.shape
+
+    assert on_ranks(3, work) == [(1, (3, 5))] * 3
 
 
 class RowModel(TinySoftmax):

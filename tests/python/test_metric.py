@@ -151,6 +151,25 @@ def test_three_ways_of_passing_the_same_pairs():
         np.testing.assert_allclose(other.pair_distance(indices), direct.pair_distance(X[indices]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_pairs_in_nested_lists_are_pairs(dtype):
+    pairs, sign, bounds = pairs_problem(dtype=dtype)
+    common = {"bounds": bounds, "max_iter": 5, "tol": 0}
+    from_array = ITML(**common).fit(pairs.astype(np.float64), sign)
+    from_lists = ITML(**common).fit(pairs.tolist(), sign.tolist())
+    np.testing.assert_array_equal(from_lists.components_, from_array.components_)
+    assert from_lists.n_features_in_ == 6
+    np.testing.assert_array_equal(from_lists.pair_distance(pairs.tolist()), from_array.pair_distance(pairs.tolist()))
+
+
+def test_rows_in_nested_lists_are_rows():
+    rows, labels = load_wine(return_X_y=True)
+    np.testing.assert_array_equal(
+        GMML(random_state=0).fit(rows[:, :2].tolist(), labels.tolist()).components_,
+        GMML(random_state=0).fit(rows[:, :2], labels).components_,
+    )
+
+
 def test_pairs_in_any_order():
     pairs, sign, bounds = pairs_problem()
     order = np.random.default_rng(0).permutation(len(sign))
@@ -291,6 +310,28 @@ def test_ranks_pass_pairs_of_their_own():
         np.testing.assert_array_equal(model.components_, alone.components_)
 
 
+def test_ranks_may_hold_no_pairs_but_not_rows_instead():
+    pairs, sign, bounds = pairs_problem()
+    alone = ITML(bounds=bounds, max_iter=5, tol=0).fit(pairs, sign)
+
+    def fit(cluster, without):
+        X, y = (pairs, sign) if cluster.rank == 0 else (without, sign[:0])
+        return ITML(bounds=bounds, max_iter=5, tol=0, cluster=cluster).fit(X, y)
+
+    for model in Cluster._threads(2, lambda cluster: fit(cluster, pairs[:0])):
+        np.testing.assert_array_equal(model.components_, alone.components_)
+    for without in (pairs[:0, 0], []):
+        met = []
+
+        def fit_and_note(cluster, without=without, met=met):
+            with pytest.raises(ValueError, match="some ranks hold pairs") as error:
+                fit(cluster, without)
+            met.append(str(error.value))
+
+        Cluster._threads(2, fit_and_note, timeout=5)
+        assert len(met) == 2
+
+
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("prior", ["identity", "covariance"])
 def test_gmml_equals_the_oracle(t, prior):
@@ -388,6 +429,18 @@ class TestBadInput:
     def test_index_of_floats(self, make):
         with pytest.raises(ValueError, match=r"with preprocessor= give integers of shape \(n, 2\)"):
             make(preprocessor=np.eye(4)).fit([[0.5, 1.0]], [1])
+
+    @pytest.mark.parametrize("shape", [(5, 3, 4), (5, 1, 4), (2, 4, 2)])
+    @pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist])
+    def test_three_axes_that_are_no_pairs(self, make, shape, convert):
+        with pytest.raises(
+            ValueError, match=rf"X: has shape \({shape[0]}, {shape[1]}.*give pairs of shape \(n, 2, D\)"
+        ):
+            make().fit(convert(np.random.default_rng(0).normal(size=shape)), np.ones(shape[0]))
+
+    def test_lists_of_different_lengths(self, make):
+        with pytest.raises(ValueError, match=r"inhomogeneous|setting an array element"):
+            make().fit([[[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.0, 4.0]]], [1, -1])
 
     def test_nan_in_pairs(self, make):
         pairs, sign, _ = pairs_problem()

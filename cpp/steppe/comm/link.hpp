@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <span>
 #include <string>
@@ -45,6 +46,11 @@ void barrier(Link& link);
 // Adds elementwise over ranks, in rank order.
 void sum_over_ranks(Link& link, std::span<double> values);
 void sum_over_ranks(Link& link, std::span<std::uint64_t> values);
+// Whether some rank wants something, such as to stop.
+bool wanted_by_any(Link& link, bool mine);
+// What one rank met ends the work of all: it rethrows its own exception, null for none; the others throw what the first
+// failing rank met and name it, as InvalidArgument if it was that, else as ClusterError.
+void agree_on_error(Link& link, const std::exception_ptr& mine);
 // The first non-empty message in rank order becomes an exception on every rank: InvalidArgument where it happened and
 // elsewhere, so that bad input on one rank is bad input on all.
 void agree_on_input(Link& link, const std::string& my_error);

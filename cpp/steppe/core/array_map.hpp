@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "steppe/core/aligned.hpp"
 #include "steppe/core/errors.hpp"
 
 namespace steppe {
@@ -32,15 +33,17 @@ constexpr DType dtype_of() {
 
 // A dense C-ordered array that owns its bytes: how states and results leave the native code.
 struct Array {
+  using Storage = AlignedVector<std::byte>;
+
   DType dtype = DType::float64;
   std::vector<std::size_t> shape;
-  std::vector<std::byte> data;
+  Storage data;
 
   template <class T>
   static Array zeros(std::vector<std::size_t> shape) {
     std::size_t size = 1;
     for (const std::size_t extent : shape) size *= extent;
-    return {dtype_of<T>(), std::move(shape), std::vector<std::byte>(size * sizeof(T))};
+    return {dtype_of<T>(), std::move(shape), Storage(size * sizeof(T))};
   }
   template <class T>
   static Array copy_of(std::span<const T> values, std::vector<std::size_t> shape) {
@@ -58,7 +61,7 @@ struct Array {
     return copy_of(std::span<const T>(&value, 1));
   }
 
-  // The values, which must be of type T. std::vector<std::byte> is aligned for every type by operator new.
+  // The values, which must be of type T.
   template <class T>
   std::span<T> as() {
     check<T>();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -26,6 +27,18 @@ class InvariantViolation : public std::logic_error {
  public:
   using std::logic_error::logic_error;
 };
+
+// What an exception says; nothing for none.
+inline std::string describe(const std::exception_ptr& error) {
+  if (!error) return {};
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& exception) {
+    return exception.what();
+  } catch (...) {
+    return "an unknown exception";
+  }
+}
 
 inline void require(bool condition, const char* message) {
   if (!condition) throw InvalidArgument(message);

@@ -20,12 +20,12 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline void add_outer_rows(SparseRow<T> x, std::span<const T> step, T* weights) {
+[[gnu::always_inline]] inline void add_outer_rows(SparseRow<T> x, std::span<const T> step, MatrixView<T> weights) {
   const std::size_t n = step.size();
   const T* from = step.data();
   for (std::size_t e = 0; e < x.size(); ++e) {
     const T value = x.values[e];
-    T* row = weights + static_cast<std::size_t>(x.indices[e]) * n;
+    T* row = weights.data() + static_cast<std::size_t>(x.indices[e]) * weights.stride();
 #pragma omp simd
     for (std::size_t k = 0; k < n; ++k) row[k] += value * from[k];
   }
@@ -42,11 +42,11 @@ STEPPE_MULTIVERSION void row_scores(SparseRow<double> x, std::span<const double>
   add_rows(x, weights.data(), intercept, scores.data());
 }
 
-STEPPE_MULTIVERSION void add_row_outer(SparseRow<float> x, std::span<const float> step, std::span<float> weights) {
-  add_outer_rows(x, step, weights.data());
+STEPPE_MULTIVERSION void add_row_outer(SparseRow<float> x, std::span<const float> step, MatrixView<float> weights) {
+  add_outer_rows(x, step, weights);
 }
-STEPPE_MULTIVERSION void add_row_outer(SparseRow<double> x, std::span<const double> step, std::span<double> weights) {
-  add_outer_rows(x, step, weights.data());
+STEPPE_MULTIVERSION void add_row_outer(SparseRow<double> x, std::span<const double> step, MatrixView<double> weights) {
+  add_outer_rows(x, step, weights);
 }
 
 }  // namespace steppe::kernels

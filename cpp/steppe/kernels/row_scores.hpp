@@ -13,8 +13,8 @@ void row_scores(SparseRow<float> x, std::span<const float> weights, std::span<co
 void row_scores(SparseRow<double> x, std::span<const double> weights, std::span<const double> intercept,
                 std::span<double> scores);
 
-// weights[j][k] += x_j step[k], of weights in the same form.
-void add_row_outer(SparseRow<float> x, std::span<const float> step, std::span<float> weights);
-void add_row_outer(SparseRow<double> x, std::span<const double> step, std::span<double> weights);
+// weights[j][k] += x_j step[k], of weights in the same form, or of some of their columns.
+void add_row_outer(SparseRow<float> x, std::span<const float> step, MatrixView<float> weights);
+void add_row_outer(SparseRow<double> x, std::span<const double> step, MatrixView<double> weights);
 
 }  // namespace steppe::kernels

@@ -13,7 +13,8 @@ struct Progress {
   bool stopped = false;  // a stop was asked for; the parameters are whole and usable, but not resumable
 };
 
-// One fit in progress, whatever the model, the solver and the schedule. Every method is collective over the ranks.
+// One fit in progress, whatever the model, the solver and the schedule. All but restore() are collective over the
+// ranks.
 class FitSession {
  public:
   virtual ~FitSession() = default;

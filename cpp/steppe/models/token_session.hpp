@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,14 +46,13 @@ class TokenSession : public FitSession {
         engine_(problem_, shards_, link, team_, options), train_pass_(train_pass) {}
 
   Progress advance(std::uint32_t rounds, Control& control) override {
-    initialise(control);
+    if (!initialise(control)) return {.stopped = true};
     const RunResult result = engine_.run(train_pass_, rounds, true, control);
     return {result.total.updates, result.total.loss, result.stopped};
   }
 
   double objective(Control& control) override {
-    initialise(control);
-    return engine_.objective(control);
+    return initialise(control) ? engine_.objective(control) : std::numeric_limits<double>::quiet_NaN();
   }
 
   std::uint32_t rounds_done() const override { return engine_.training_rounds(); }
@@ -71,13 +71,14 @@ class TokenSession : public FitSession {
   Engine<P>& engine() { return engine_; }
 
  protected:
-  // Collective. What comes before the first round.
-  void initialise(Control& control) {
+  // Collective. What comes before the first round. False if a stop was asked for: the tokens are then of no use.
+  bool initialise(Control& control) {
     if constexpr (P::init_pass >= 0) {
-      if (!initialised_) engine_.run(Pass{P::init_pass}, 1, false, control);
+      if (!initialised_ && engine_.run(Pass{P::init_pass}, 1, false, control).stopped) return false;
     }
-    initialised_ = true;
+    return initialised_ = true;
   }
+  bool initialised() const { return initialised_; }
 
   P problem_;
   std::vector<Shard> shards_;

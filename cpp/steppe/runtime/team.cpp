@@ -61,25 +61,25 @@ void Team::run(const Job& job) {
   wait();
 }
 
-void Team::run_polling(const Job& job, Control& control, const std::function<void()>& on_stop) {
+void Team::run_polling(const Job& job, Pacer& pacer, const std::function<void()>& on_stop) {
   post(job, 1);
   run_as_first(job);
-  wait_polling(control, on_stop);
+  wait_polling([&] { return pacer.stop_requested(); }, on_stop);
 }
 
 bool Team::run(const Job& job, Control& control, const std::function<void()>& on_stop) {
   post(job, 0);
-  return wait_polling(control, on_stop);
+  return wait_polling([&] { return control.poll(); }, on_stop);
 }
 
 // Whatever poll() does, nobody leaves while members are at the job: it lives on the caller's stack.
-bool Team::wait_polling(Control& control, const std::function<void()>& on_stop) {
+bool Team::wait_polling(const std::function<bool()>& poll, const std::function<void()>& on_stop) {
   bool stopped = false;
   std::exception_ptr failed;
   while (!wait_for(kPollPeriod)) {
     if (stopped) continue;
     try {
-      stopped = control.poll();
+      stopped = poll();
     } catch (...) {
       failed = std::current_exception();
       stopped = true;

@@ -34,7 +34,7 @@ class Team {
   // Runs the job on every member and returns when all are done.
   void run(const Job& job);
   // The same, and polls while others are still at work; member 0 of the job polls by itself.
-  void run_polling(const Job& job, Control& control, const std::function<void()>& on_stop);
+  void run_polling(const Job& job, Pacer& pacer, const std::function<void()>& on_stop);
   // The calling thread stays outside and polls; true if a stop was asked for. The job has to notice by itself.
   bool run(const Job& job, Control& control, const std::function<void()>& on_stop);
 
@@ -47,12 +47,15 @@ class Team {
   // Calls body(begin, end, member) on disjoint pieces of 0..n-1 of about `grain` each, whoever is free taking the next.
   template <class Body>
   void parallel_for(std::size_t n, std::size_t grain, Body&& body);
+  // The same, polling between pieces; true if a stop was asked for: pieces that had not begun are then left out.
+  template <class Body>
+  bool parallel_for(std::size_t n, std::size_t grain, Pacer& pacer, Body&& body);
 
  private:
   void spawn(std::uint32_t first);
   void post(const Job& job, std::uint32_t first);
   void run_as_first(const Job& job) noexcept;
-  bool wait_polling(Control& control, const std::function<void()>& on_stop);
+  bool wait_polling(const std::function<bool()>& poll, const std::function<void()>& on_stop);
   void work(const std::stop_token& stop, std::uint32_t member);
   void keep_exception() noexcept;
   void rethrow_first();
@@ -84,6 +87,27 @@ void Team::parallel_for(std::size_t n, std::size_t grain, Body&& body) {
       body(begin, std::min(begin + grain, n), member);
     }
   });
+}
+
+template <class Body>
+bool Team::parallel_for(std::size_t n, std::size_t grain, Pacer& pacer, Body&& body) {
+  grain = std::max<std::size_t>(grain, 1);
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> halt{pacer.stop_requested()};
+  const auto work = [&](std::uint32_t member) {
+    while (!halt.load(std::memory_order_relaxed)) {
+      const std::size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= n) return;
+      body(begin, std::min(begin + grain, n), member);
+      if (member == 0 && pacer.stop_requested()) halt = true;
+    }
+  };
+  if (size_ == 1 || n <= grain) {
+    work(0);
+  } else {
+    run_polling(work, pacer, [&] { halt = true; });
+  }
+  return halt;
 }
 
 }  // namespace steppe

@@ -5,8 +5,8 @@
 
 #include "steppe/schedules/drain.hpp"
 #include "steppe/schedules/rank_state.hpp"
+#include "steppe/schedules/ring_mail.hpp"
 #include "steppe/schedules/visit.hpp"
-#include "steppe/schedules/wait.hpp"
 
 namespace steppe {
 
@@ -21,7 +21,7 @@ class BspRun {
 
  public:
   BspRun(RankState<P>& state, const RunSpec& spec, Control& control)
-      : state_(state), spec_(spec), control_(control), pacer_(control), held_(state.n_local()),
+      : state_(state), spec_(spec), mail_(state.link, state.run, control, halt_), pacer_(mail_), held_(state.n_local()),
         errors_(state.n_local()) {
     outcome_.shards.resize(state.n_local());
   }
@@ -73,7 +73,7 @@ class BspRun {
     };
     InlinePoll poll(pacer_, halt_);
     const auto job = [&](std::uint32_t member) { member == 0 ? work(0, poll) : work(member, halt_); };
-    state_.team.run_polling(job, control_, [&] { halt_.request(); });
+    state_.team.run_polling(job, pacer_, [&] { halt_.request(); });
   }
 
   template <class Halted>
@@ -102,52 +102,43 @@ class BspRun {
 
   // Where there is no packet an empty frame says so; else one with its head, and one with its rows as they are.
   PacketPtr exchange(PacketPtr leaving) {
-    Link& link = state_.link;
-    const std::uint32_t to = (link.rank() + link.size() - 1) % link.size(), from = (link.rank() + 1) % link.size();
     Bytes head = open_frame({state_.run});
     if (leaving == nullptr) {
-      link.send(to, std::move(head));
+      mail_.send_down(std::move(head));
     } else {
       WireWriter writer(head);
       pack_head(*leaving, writer);
-      link.send(to, std::move(head));
-      link.send(to, leaving->rows.release());
+      mail_.send_down(std::move(head));
+      mail_.send_down(leaving->rows.release());
       state_.pool.release(leaving);
     }
 
-    const Bytes arrived = receive_from(from);
+    const auto idle = [this] { poll(); };
+    const Bytes arrived = mail_.take_from_above(idle);
     WireReader reader(arrived);
     read_header(reader, state_.run);
     if (reader.empty()) return nullptr;
     PacketPtr packet = state_.pool.acquire();
     unpack_head(*packet, reader, 0);
-    packet->rows.adopt(receive_from(from));
+    packet->rows.adopt(mail_.take_from_above(idle));
     invariant(packet->rows.size() == packet->ids.size() * state_.problem.row_size(), "a packet came without its rows");
     return packet;
   }
 
-  Bytes receive_from(std::uint32_t rank) {
-    Backoff backoff;
-    Watch watch(state_.link);
-    for (;;) {
-      if (auto frame = state_.link.try_receive()) {
-        invariant(frame->from == rank, "a packet arrived against the direction of the ring");
-        return std::move(frame->bytes);
-      }
-      if (pacer_.stop_requested()) halt_.request();
-      watch.check(rank, "waiting for its packet in the ring shift");
-      backoff.pause();
-    }
+  void poll() {
+    if (pacer_.stop_requested()) halt_.request();
   }
 
+  // Not before all ranks are there: a collective call knows no signs of life.
   void sum_globals() {
     if (state_.globals.size() == 0) return;
+    mail_.meet(false, [this] { poll(); });
     for (std::uint32_t l = 0; l < state_.n_local(); ++l) state_.note(l, EventKind::sum_globals);
     state_.globals.sum(state_.link, std::nullopt);
   }
 
   bool agree_to_leave() {
-    if (pacer_.stop_requested()) halt_.request();
+    poll();
     for (const auto& error : errors_) {
       if (error && !outcome_.error) outcome_.error = error;
     }
@@ -156,17 +147,14 @@ class BspRun {
     } else if (halt_.requested()) {
       outcome_.status = RunStatus::stopped;
     }
-    if (state_.link.size() == 1) return halt_.requested();
-    std::uint64_t leaving[] = {halt_.requested() ? 1u : 0u};
-    sum_over_ranks(state_.link, leaving);
-    return leaving[0] > 0;
+    return mail_.meet(outcome_.status != RunStatus::ok, [this] { poll(); });
   }
 
   RankState<P>& state_;
   RunSpec spec_;
-  Control& control_;
-  Pacer pacer_;
   HaltFlag halt_;
+  RingMail mail_;
+  Pacer pacer_;
   std::vector<PacketPtr> held_;
   std::vector<std::exception_ptr> errors_;
   RunOutcome outcome_;

@@ -11,6 +11,16 @@ namespace steppe {
 
 // What is read from a rank's parked packets between runs.
 
+template <TokenProblem P>
+double packet_objective(const RankState<P>& state, Packet<typename P::Row>& packet) {
+  const auto bundle = packet.bundle(state.problem.row_size());
+  double value = 0;
+  for (std::size_t i = 0; i < bundle.size(); ++i) {
+    value += state.problem.token_objective({bundle.id(i), bundle[i].row});
+  }
+  return value;
+}
+
 // Shard and packet parts of the objective. Each shard and each packet gives one number; they are added in the order of
 // shards and packets, so the sum has the same bits for every layout of the same shards.
 template <TokenProblem P>
@@ -19,18 +29,20 @@ double local_parts(RankState<P>& state) {
     std::uint32_t packet;
     double value;
   };
-  std::vector<Part> parts;
-  for (auto* packet : state.parked) {
-    const auto bundle = packet->bundle(state.problem.row_size());
-    double value = 0;
-    for (std::size_t i = 0; i < bundle.size(); ++i) {
-      value += state.problem.token_objective({bundle.id(i), bundle[i].row});
+  std::vector<Part> parts(state.parked.size());
+  std::vector<double> of_shards(state.shards.size());
+  state.team.parallel_for(parts.size() + of_shards.size(), 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i < parts.size()) {
+        parts[i] = {state.parked[i]->header.id, packet_objective(state, *state.parked[i])};
+      } else {
+        of_shards[i - parts.size()] = state.problem.shard_objective(state.shards[i - parts.size()]);
+      }
     }
-    parts.push_back({packet->header.id, value});
-  }
+  });
   Bytes mine;
   WireWriter writer(mine);
-  for (const auto& shard : state.shards) writer.put(state.problem.shard_objective(shard));
+  writer.put(std::span<const double>(of_shards));
   writer.put(std::span<const Part>(parts));
 
   double sum = 0;

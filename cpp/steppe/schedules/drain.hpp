@@ -11,17 +11,6 @@ struct RunResult {
   bool stopped = false;
 };
 
-inline std::string describe(const std::exception_ptr& error) {
-  if (!error) return {};
-  try {
-    std::rethrow_exception(error);
-  } catch (const std::exception& exception) {
-    return exception.what();
-  } catch (...) {
-    return "an unknown exception";
-  }
-}
-
 // The one allgather that ends every run: counts the tokens, adds the statistics in shard order, and makes all ranks
 // raise or stop together. The rank where a visit failed rethrows its exception; the others name that rank.
 template <TokenProblem P>

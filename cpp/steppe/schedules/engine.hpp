@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <map>
 #include <utility>
 #include <vector>
@@ -67,10 +68,15 @@ class Engine {
   }
 
   // The exact objective at a drain: an evaluation pass if the problem has one, then the parts of shards, packets and
-  // globals, summed in an order that does not depend on ranks. Leaves the fit as it was, bit by bit.
+  // globals, summed in an order that does not depend on ranks. Leaves the fit as it was, bit by bit. nan if the control
+  // asked for a stop on some rank.
   double objective(Control& control) {
     double sum = 0;
-    if constexpr (P::evaluate_pass >= 0) sum += run(Pass{P::evaluate_pass}, 1, false, control).total.loss;
+    if constexpr (P::evaluate_pass >= 0) {
+      const RunResult evaluated = run(Pass{P::evaluate_pass}, 1, false, control);
+      if (evaluated.stopped) return std::numeric_limits<double>::quiet_NaN();
+      sum += evaluated.total.loss;
+    }
     return state_.problem.finish(sum + local_parts(state_), state_.globals.agreed());
   }
 

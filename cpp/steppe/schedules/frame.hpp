@@ -10,6 +10,7 @@ enum class FrameKind : std::uint8_t {
   packets,  // any number of packets
   end,      // the sender's last frame of this run
   alive,    // nothing to say, but still there
+  met,      // the sender has come to where all ranks meet
 };
 
 enum class RunStatus : std::uint8_t { ok, stopped, failed };

@@ -45,22 +45,28 @@ class HogwildRun {
       const VisitContext context = state_.context(l, spec_, round);
       order_visits(state_.visit_order[l], state_.parked.size(), context, 0);
       for (const std::uint32_t i : state_.visit_order[l]) {
-        const VisitStats one = visit(l, *state_.parked[i], context);
-        outcome_.shards[l] += one;
-        if (one_by_one_ ? poll(one.updates) : halt_.requested()) return;
+        outcome_.shards[l] +=
+            one_by_one_ ? visit(l, *state_.parked[i], context, poll) : visit(l, *state_.parked[i], context, halt_);
+        if (halt_.requested()) return;
       }
       state_.problem.end_round(state_.shards[l], context);
     }
   }
 
   // Beside training only the initial pass writes to tokens, by plain writes.
-  VisitStats visit(std::uint32_t l, Packet<typename P::Row>& packet, const VisitContext& context) {
+  template <class Halted>
+  VisitStats visit(std::uint32_t l, Packet<typename P::Row>& packet, const VisitContext& context, Halted& halted) {
     if (spec_.training) {
       if (!touches_any(state_.problem, state_.shards[l], packet.ids, spec_.pass)) return {};
-      return state_.problem.visit_shared(state_.shards[l], packet.bundle(state_.problem.row_size()), context);
+      VisitContext interruptible = context;
+      interruptible.halted = HaltProbe(halted);
+      const VisitStats stats =
+          state_.problem.visit_shared(state_.shards[l], packet.bundle(state_.problem.row_size()), interruptible);
+      halted(stats.updates);
+      return stats;
     }
     std::vector<std::uint32_t> order;
-    return visit_packet(state_.problem, state_.shards[l], packet, context, order, halt_);
+    return visit_packet(state_.problem, state_.shards[l], packet, context, order, halted);
   }
 
   RankState<P>& state_;

@@ -59,6 +59,8 @@ void create_tokens(RankState<P>& state) {
   }
 }
 
+inline constexpr std::size_t kDealtTogether = std::size_t{1} << 20;  // bytes: worth waking another thread
+
 // Regroups all tokens: one message, possibly empty, to every other rank. Collective.
 template <TokenProblem P>
 void deal_again(RankState<P>& state, Control& control) {
@@ -91,20 +93,25 @@ void deal_again(RankState<P>& state, Control& control) {
     if (to == state.link.rank()) continue;
     messages[to].reserve(messages[to].size() + n_leaving[to] * (sizeof(std::uint32_t) + row_size * sizeof(Row)));
   }
+  std::vector<TokenView<Row>> staying;
   for (Packet<Row>* packet : old) {
     const auto bundle = packet->bundle(row_size);
     for (std::size_t i = 0; i < bundle.size(); ++i) {
       const std::uint32_t home = home_of_packet(state, packet_of[bundle.id(i)]);
       if (home == state.link.rank()) {
-        std::ranges::copy(bundle[i].row, place(bundle.id(i)).begin());
+        staying.push_back(bundle[i]);
       } else {
         WireWriter writer(messages[home]);
         writer.put(bundle.id(i));
         writer.put(std::span<const Row>(bundle[i].row));
       }
     }
-    state.pool.release(packet);
   }
+  const std::size_t grain = std::max<std::size_t>(1, kDealtTogether / (row_size * sizeof(Row)));
+  state.team.parallel_for(staying.size(), grain, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+    for (std::size_t i = begin; i < end; ++i) std::ranges::copy(staying[i].row, place(staying[i].id).begin());
+  });
+  for (Packet<Row>* packet : old) state.pool.release(packet);
   exchange_all(state.link, control, state.run, std::move(messages), [&](WireReader& reader) {
     while (!reader.empty()) {
       const auto id = reader.get<std::uint32_t>();

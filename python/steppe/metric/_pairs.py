@@ -53,14 +53,40 @@ class Pairs:
 
 
 def check_pairs(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
-    """Collective. The pairs that `X` and `y` mean: pairs themselves, indices of a preprocessor, or labelled rows."""
+    """Collective. The pairs that `X` and `y` mean: pairs themselves, indices of a preprocessor, or labelled rows.
+
+    Without a preprocessor three axes mean pairs, of arrays as of nested lists, and anything else rows.
+
+    Raises
+    ------
+    ValueError
+        Also if some ranks pass pairs and others rows.
+    """
     if estimator.preprocessor is not None:
         found = _indexed(estimator, plan, X, y)
-    elif getattr(X, "ndim", 2) == 3 and np.shape(X)[1] == 2:
+    elif _are_pairs(plan, X):
         found = _given(estimator, plan, X, y)
     else:
         found = _sampled(estimator, plan, X, y)
     return _ordered(found, plan.n_threads)
+
+
+def _are_pairs(plan: FitPlan, X: Any) -> bool:
+    shape: tuple[int, ...] = ()
+    with plan.cluster.agree():
+        shape = np.shape(X)
+        if len(shape) == 3 and shape[1] != 2:
+            raise ValueError(
+                f"X: has shape {shape}; give pairs of shape (n, 2, D) with y of +1 and -1, or rows of shape (n, D) "
+                "with class labels"
+            )
+    answers = set(plan.cluster.gather(len(shape) == 3))
+    if len(answers) > 1:
+        raise ValueError(
+            "X: some ranks hold pairs (n, 2, D) and others rows (n, D); pass the same on every rank, of shape "
+            "(0, 2, D) or (0, D) where there are none"
+        )
+    return answers.pop()
 
 
 def default_bounds(pairs: Pairs, plan: FitPlan) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <string>
 #include <thread>
 
@@ -131,6 +132,27 @@ void bad_input_on_one_rank_is_bad_input_on_all(Link& link) {
   const std::uint32_t last = link.size() - 1;
   const std::string said = link.size() == 1 ? "X is empty" : "rank " + std::to_string(last) + ": X is empty";
   CHECK_THROWS_WITH_AS(agree_on_input(link, link.rank() == last ? "X is empty" : ""), said.c_str(), InvalidArgument);
+}
+
+void an_exception_on_one_rank_is_met_on_all(Link& link) {
+  agree_on_error(link, nullptr);
+  const std::uint32_t last = link.size() - 1;
+  const bool mine = link.rank() == last;
+  const auto agree = [&](auto error) { agree_on_error(link, mine ? std::make_exception_ptr(error) : nullptr); };
+  const std::string who = "rank " + std::to_string(last);
+  const std::string bad = mine ? "X is empty" : who + ": X is empty";
+  CHECK_THROWS_WITH_AS(agree(InvalidArgument("X is empty")), bad.c_str(), InvalidArgument);
+  if (mine) {
+    CHECK_THROWS_AS(agree(std::bad_alloc()), std::bad_alloc);
+    return;
+  }
+  try {
+    agree(std::bad_alloc());
+    CHECK_MESSAGE(false, "an exception was met on one rank only");
+  } catch (const ClusterError& error) {
+    CHECK(error.rank() == static_cast<int>(last));
+    CHECK(std::string(error.what()).starts_with(who + " failed: "));
+  }
 }
 
 void a_silent_rank_is_named(Link& link) {

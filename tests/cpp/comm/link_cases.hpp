@@ -14,6 +14,7 @@ void allgather_is_in_rank_order(Link& link);
 void collectives_and_frames_do_not_mix(Link& link);
 void sums_are_equal_on_all_ranks(Link& link);
 void bad_input_on_one_rank_is_bad_input_on_all(Link& link);
+void an_exception_on_one_rank_is_met_on_all(Link& link);
 // The link needs a time-out of about a second and is unusable afterwards.
 void a_silent_rank_is_named(Link& link);
 

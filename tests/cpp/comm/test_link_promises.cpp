@@ -26,6 +26,7 @@ TEST_CASE("a thread link keeps the promises of a link") {
     on_threads(ranks, 30, collectives_and_frames_do_not_mix);
     on_threads(ranks, 30, sums_are_equal_on_all_ranks);
     on_threads(ranks, 30, bad_input_on_one_rank_is_bad_input_on_all);
+    on_threads(ranks, 30, an_exception_on_one_rank_is_met_on_all);
     on_threads(ranks, 0.5, a_silent_rank_is_named);
   }
 }

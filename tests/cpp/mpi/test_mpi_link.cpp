@@ -23,6 +23,7 @@ TEST_CASE("an MPI link keeps the promises of a link, also when everything travel
     collectives_and_frames_do_not_mix(*world_link(30, piece_bytes));
     sums_are_equal_on_all_ranks(*world_link(30, piece_bytes));
     bad_input_on_one_rank_is_bad_input_on_all(*world_link(30, piece_bytes));
+    an_exception_on_one_rank_is_met_on_all(*world_link(30, piece_bytes));
     a_flood_of_frames_is_delivered_once(*world_link(30, piece_bytes));
   }
 }

@@ -73,4 +73,30 @@ TEST_CASE("a poll that fails ends the job before its exception leaves") {
   CHECK(ended == 2);
 }
 
+TEST_CASE("a polled parallel_for covers every index, or leaves out what had not begun when it was stopped") {
+  struct Stop : steppe::Control {
+    bool now = false;
+    bool poll() override { return now; }
+  } control;
+  for (const std::uint32_t size : {1u, 3u}) {
+    steppe::Team team(size);
+    steppe::Pacer pacer(control);
+    control.now = false;
+    std::vector<std::atomic<int>> seen(1000);
+    const auto visit = [&](std::size_t begin, std::size_t end, std::uint32_t) {
+      for (std::size_t i = begin; i < end; ++i) ++seen[i];
+    };
+    CHECK_FALSE(team.parallel_for(seen.size(), 7, pacer, visit));
+    for (const auto& count : seen) CHECK(count == 1);
+
+    control.now = true;
+    const auto wait_for_the_stop = [&](std::size_t, std::size_t, std::uint32_t member) {
+      while (member == 0 && !pacer.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    CHECK(team.parallel_for(std::size_t{1} << 60, 1, pacer, wait_for_the_stop));
+    CHECK(team.parallel_for(seen.size(), 7, pacer, visit));
+    for (const auto& count : seen) CHECK(count == 1);
+  }
+}
+
 TEST_CASE("a team of nobody is refused") { CHECK_THROWS_AS(steppe::Team(0), steppe::InvalidArgument); }

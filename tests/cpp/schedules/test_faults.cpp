@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <string>
 
 #include "rank_harness.hpp"
@@ -50,6 +51,29 @@ struct Endless : toy::Bundled<double> {
     auto stats = toy::Bundled<double>::visit(s, bundle, c);
     while (c.pass == toy::kTrain && !c.halted(5000)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return stats;
+  }
+};
+
+// An evaluation that ends only when it is told to, and what is asked of the tokens after it.
+struct EndlessEvaluation : toy::Bundled<double> {
+  using toy::Bundled<double>::Bundled;
+  std::atomic<int>* asked = nullptr;
+  steppe::VisitStats visit(toy::Shard& s, steppe::Bundle<double> bundle, const steppe::VisitContext& c) {
+    while (c.pass == toy::kEvaluate && !c.halted(5000)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return toy::Bundled<double>::visit(s, bundle, c);
+  }
+  double token_objective(steppe::TokenView<const double>) const { return ++*asked; }
+};
+
+// Visits on the shard numbered 1 outlast any time-out of the test's.
+struct Lasting : toy::Bundled<double> {
+  using toy::Bundled<double>::Bundled;
+  steppe::VisitStats visit(toy::Shard& s, steppe::Bundle<double> bundle, const steppe::VisitContext& c) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(c.shard == 1 ? 2500 : 0);
+    while (std::chrono::steady_clock::now() < end && !c.halted(5000)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return toy::Bundled<double>::visit(s, bundle, c);
   }
 };
 
@@ -144,7 +168,7 @@ TEST_CASE("a stop on one rank stops all, keeps whole visits and conserves tokens
 
 TEST_CASE("a stop reaches into a visit of a packet") {
   for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
-    for (const Layout& layout : {Layout{1}, Layout{3}, Layout{2, 1}}) {
+    for (const Layout& layout : {Layout{1}, Layout{3}, Layout{2, 1}, Layout{1, 1}}) {
       on_ranks(static_cast<std::uint32_t>(layout.size()), [&](std::uint32_t rank, steppe::Link& link) {
         Endless problem(24);
         auto shards = toy::make_shards(before(layout, rank), layout[rank], 24);
@@ -155,6 +179,40 @@ TEST_CASE("a stop reaches into a visit of a packet") {
         check_tokens_conserved(link, engine.cut(), 24);
       });
     }
+  }
+}
+
+TEST_CASE("a stop ends an evaluation without an objective") {
+  for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+    for (const Layout& layout : {Layout{1}, Layout{2}, Layout{1, 1}}) {
+      on_ranks(static_cast<std::uint32_t>(layout.size()), [&](std::uint32_t rank, steppe::Link& link) {
+        EndlessEvaluation problem(24);
+        std::atomic<int> asked{0};
+        problem.asked = &asked;
+        auto shards = toy::make_shards(before(layout, rank), layout[rank], 24);
+        steppe::Team team(layout[rank]);
+        StopAt stop(rank == 0 ? 1 : 1 << 30);
+        auto engine = make_engine(problem, shards, link, team, schedule);
+        CHECK(std::isnan(engine.objective(stop)));
+        CHECK(asked == 0);
+      });
+    }
+  }
+}
+
+TEST_CASE("a rank in a visit longer than the time-out is not taken for dead") {
+  for (const Layout& layout : {Layout{1, 1}, Layout{1, 1, 1}}) {
+    on_ranks(
+        static_cast<std::uint32_t>(layout.size()),
+        [&](std::uint32_t rank, steppe::Link& link) {
+          Lasting problem(2 * static_cast<std::uint32_t>(layout.size()));
+          auto shards = toy::make_shards(before(layout, rank), layout[rank], problem.n_tokens(), 1.0);
+          steppe::Team team(layout[rank]);
+          steppe::Control control;
+          auto engine = make_engine(problem, shards, link, team, Schedule::bsp);
+          CHECK_FALSE(engine.run(toy::kTrain, 1, true, control).stopped);
+        },
+        nullptr, 1.0);
   }
 }
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common_checks import assert_same_fit, labelled
+from mpi4py import MPI
 from tiny_model import TinySoftmax
 
 import steppe
+from steppe import _arrays_file
+from steppe.linear_model import MultinomialLogisticRegression
 from steppe.parallel import Cluster, ClusterError
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
@@ -86,6 +89,30 @@ def test_resume_and_save(cluster, shared_path, monkeypatch):
     resumed.save(shared_path / "model")
     assert_same_fit(steppe.load(shared_path / "model"), resumed)
     assert pickle.loads(pickle.dumps(resumed)).cluster is None
+
+
+@pytest.mark.parametrize("how", ["unreadable", "of another size"])
+def test_a_damaged_part_of_a_checkpoint_is_met_on_all_ranks(cluster, shared_path, how):
+    X, y = labelled()
+    path, damaged = shared_path / "c", cluster.size - 1
+    impatient = Cluster(MPI.COMM_WORLD, timeout=5)  # what is not agreed on would be a ClusterError after that time
+
+    def fit(max_iter):
+        params = {**QUICK, "max_iter": max_iter, "schedule": "bsp", "checkpoint": path}
+        return MultinomialLogisticRegression(cluster=impatient, **params).fit(*share(cluster, X, y))
+
+    fit(2)
+    if cluster.rank == damaged:
+        part = next(path.parent.glob(f"c.*.rank{damaged}"), path)
+        if how == "unreadable":
+            part.write_bytes(part.read_bytes()[:-100])
+        else:
+            arrays, metadata = _arrays_file.read(part)
+            _arrays_file.write(part, {**arrays, "shard0.dual": arrays["shard0.dual"][:-1].copy()}, metadata)
+    cluster.gather(None)
+    with pytest.raises(ValueError, match=f"rank ?{damaged}" if cluster.size > 1 else "c ") as met:
+        fit(4)
+    assert (how == "unreadable") != ("holds no state that this fit can resume from" in str(met.value))
 
 
 @pytest.mark.skipif("int(os.environ.get('PMI_SIZE', 1)) < 2", reason="needs a launcher that names the number of ranks")

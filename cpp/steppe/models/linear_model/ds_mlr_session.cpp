@@ -1,6 +1,7 @@
 #include "steppe/models/linear_model/ds_mlr_session.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -8,6 +9,8 @@
 
 namespace steppe {
 namespace {
+
+constexpr std::size_t kClassesAtOnce = 128;
 
 // Adding one number to all intercepts changes nothing: of all equal solutions, that with mean zero.
 template <class T>
@@ -45,14 +48,27 @@ void DsMlrSession<T>::let_go() {
   for (Shard& shard : shards_) shard.order_round = Shard::kNoRound;  // the next engine counts its rounds from 0
 }
 
+// Tokens whose making was stopped are made anew when they are needed.
+template <class T>
+void DsMlrSession<T>::let_go_unless_initialised() {
+  if (!running_->initialised()) let_go();
+}
+
 template <class T>
 Progress DsMlrSession<T>::advance(std::uint32_t rounds, Control& control) {
-  return running().advance(rounds * options_.n_sweeps, control);
+  const Progress progress = running().advance(rounds * options_.n_sweeps, control);
+  let_go_unless_initialised();
+  return progress;
 }
 
 template <class T>
 double DsMlrSession<T>::objective(Control& control) {
-  return running().objective(control);
+  const double value = running().objective(control);
+  let_go_unless_initialised();
+  if (std::isnan(value)) {
+    for (Shard& shard : shards()) std::ranges::fill(shard.sums, kernels::LogSum<T>{});  // half done
+  }
+  return value;
 }
 
 template <class T>
@@ -86,8 +102,9 @@ bool DsMlrSession<T>::hands_over(const Problem& problem) const {
 
 template <class T>
 void DsMlrSession<T>::collect(std::span<T> weights, std::span<T> intercept) {
-  running().problem().collect_into(weights, intercept);
   Control undisturbed;
+  running().initialise(undisturbed);
+  running().problem().collect_into(weights, intercept);
   running().engine().run(Problem::kCollect, 1, false, undisturbed);
 }
 
@@ -117,18 +134,33 @@ ArrayMap DsMlrSession<T>::result() {
   return fitted;
 }
 
+// Some classes at a time, whose weights then stay in the cache.
 template <class T>
 void DsMlrSession<T>::weights_from_duals(std::span<T> weights) const {
   const std::size_t k = problem_.classes().n_classes;
-  std::vector<T> step(k);
-  for (const Shard& shard : shards_) {
-    for (std::size_t i = 0; i < shard.x.rows(); ++i) {
-      std::copy_n(shard.dual.data() + i * k, k, step.data());
-      step[static_cast<std::size_t>(shard.labels[i])] -= 1;
-      const T scale = static_cast<T>(-double{shard.weight[i]} / problem_.settings().alpha);
-      for (T& value : step) value *= scale;
-      kernels::add_row_outer(shard.x.row(i), std::span<const T>(step), weights);
-    }
+  Team team(options_.n_threads);
+  team.parallel_for((k + kClassesAtOnce - 1) / kClassesAtOnce, 1,
+                    [&](std::size_t begin, std::size_t end, std::uint32_t) {
+                      for (std::size_t piece = begin; piece < end; ++piece) {
+                        const std::size_t first = piece * kClassesAtOnce, n = std::min(kClassesAtOnce, k - first);
+                        const MatrixView<T> part(weights.data() + first, problem_.settings().n_features, n, k);
+                        for (const Shard& shard : shards_) add_weights_from_dual(shard, first, part);
+                      }
+                    });
+}
+
+// To the weights (n_features x some classes from `first` on) what they owe to that shard's rows.
+template <class T>
+void DsMlrSession<T>::add_weights_from_dual(const Shard& shard, std::size_t first, MatrixView<T> weights) const {
+  const std::size_t k = problem_.classes().n_classes, n = weights.cols();
+  std::vector<T> step(n);
+  for (std::size_t i = 0; i < shard.x.rows(); ++i) {
+    std::copy_n(shard.dual.data() + i * k + first, n, step.data());
+    const std::size_t own = static_cast<std::size_t>(shard.labels[i]) - first;
+    if (own < n) step[own] -= 1;
+    const T scale = static_cast<T>(-double{shard.weight[i]} / problem_.settings().alpha);
+    for (T& value : step) value *= scale;
+    kernels::add_row_outer(shard.x.row(i), std::span<const T>(step), weights);
   }
 }
 

@@ -42,6 +42,7 @@ class DsMlrSession final : public FitSession {
    public:
     using TokenSession<Problem>::TokenSession;
     using TokenSession<Problem>::initialise;
+    using TokenSession<Problem>::initialised;
     ArrayMap result() override { return {}; }
     Problem& problem() { return this->problem_; }
     std::vector<Shard>& shards() { return this->shards_; }
@@ -49,11 +50,13 @@ class DsMlrSession final : public FitSession {
 
   Running& running() const;
   void let_go();
+  void let_go_unless_initialised();
   bool hands_over(const Problem& problem) const;
   void collect(std::span<T> weights, std::span<T> intercept);
   void add_duals(ArrayMap& fitted) const;
   void weights_from_duals(std::span<T> weights) const;
-  const std::vector<Shard>& shards() const { return running_ ? running_->shards() : shards_; }
+  void add_weights_from_dual(const Shard& shard, std::size_t first, MatrixView<T> weights) const;
+  std::vector<Shard>& shards() const { return running_ ? running_->shards() : shards_; }
 
   std::vector<std::int32_t> columns_;
   Link& link_;

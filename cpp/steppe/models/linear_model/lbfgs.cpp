@@ -19,25 +19,25 @@ double dot_of(const T* a, const T* b, std::size_t n) {
   return sum;
 }
 
-template <class T>
-Array array_of(const AlignedVector<T>& values) {
-  return Array::copy_of(std::span<const T>(values));
+template <class Vector>
+Array array_of(const Vector& values) {
+  return Array::copy_of(std::span<const typename Vector::value_type>(values));
 }
 
 }  // namespace
 
 template <class T>
-Lbfgs<T>::Lbfgs(std::span<const T> start, std::vector<T> inverse_curvature, std::size_t stride, Function function,
+Lbfgs<T>::Lbfgs(Vector start, std::vector<T> inverse_curvature, std::size_t stride, Function function, Agree agree,
                 Team& team)
     : inverse_curvature_(std::move(inverse_curvature)), stride_(stride),
-      rows_per_piece_(std::max<std::size_t>(65536 / stride, 1)), function_(std::move(function)), team_(team),
-      point_(start.begin(), start.end()), gradient_(start.size()), direction_(start.size()), next_point_(start.size()),
-      next_gradient_(start.size()) {}
+      rows_per_piece_(std::max<std::size_t>(65536 / stride, 1)), function_(std::move(function)),
+      agree_(std::move(agree)), team_(team), point_(std::move(start)), gradient_(point_.size()),
+      direction_(point_.size()), next_point_(point_.size()), next_gradient_(point_.size()) {}
 
 template <class T>
 template <class Body>
 void Lbfgs<T>::over_rows(Body&& body) {
-  team_.parallel_for(inverse_curvature_.size(), rows_per_piece_,
+  team_.parallel_for(inverse_curvature_.size(), rows_per_piece_, *pacer_,
                      [&](std::size_t begin, std::size_t end, std::uint32_t) { body(begin, end); });
 }
 
@@ -47,7 +47,7 @@ template <class Body>
 double Lbfgs<T>::sum_over_rows(Body&& body) {
   const std::size_t rows = inverse_curvature_.size();
   std::vector<double> parts((rows + rows_per_piece_ - 1) / rows_per_piece_);
-  team_.parallel_for(parts.size(), 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+  team_.parallel_for(parts.size(), 1, *pacer_, [&](std::size_t begin, std::size_t end, std::uint32_t) {
     for (std::size_t piece = begin; piece < end; ++piece) {
       parts[piece] = body(piece * rows_per_piece_, std::min(rows, (piece + 1) * rows_per_piece_));
     }
@@ -133,19 +133,35 @@ bool Lbfgs<T>::remember(std::span<const T> old_gradient, double length) {
 }
 
 template <class T>
-std::optional<double> Lbfgs<T>::value() {
-  if (!value_) value_ = function_(point_, gradient_);
+bool Lbfgs<T>::evaluate() {
+  if (!value_) value_ = function_(point_, gradient_, *pacer_);
+  return value_.has_value();
+}
+
+template <class T>
+std::optional<double> Lbfgs<T>::value(Control& control) {
+  pacer_.emplace(control);
+  evaluate();
   return value_;
 }
 
 template <class T>
-typename Lbfgs<T>::Outcome Lbfgs<T>::step() {
-  if (!value()) return Outcome::stopped;
+typename Lbfgs<T>::Outcome Lbfgs<T>::step(Control& control) {
+  pacer_.emplace(control);
+  const Outcome outcome = try_step();
+  if (outcome == Outcome::stopped) pairs_.clear();  // the last one may be half made
+  return outcome;
+}
+
+template <class T>
+typename Lbfgs<T>::Outcome Lbfgs<T>::try_step() {
+  if (!evaluate()) return Outcome::stopped;
   find_direction();
   double slope = dot(gradient_, direction_);
+  if (stops()) return Outcome::stopped;
   if (!(slope < 0) && !pairs_.empty()) {
     pairs_.clear();
-    return step();
+    return try_step();
   }
   const double blur = double{std::numeric_limits<T>::epsilon()} * std::abs(*value_);
   double length = 1;
@@ -154,15 +170,17 @@ typename Lbfgs<T>::Outcome Lbfgs<T>::step() {
       const T scale = static_cast<T>(length);
       for (std::size_t e = begin * stride_; e < end * stride_; ++e) next_point_[e] = point_[e] + scale * direction_[e];
     });
-    const auto next = function_(next_point_, next_gradient_);
+    if (stops()) return Outcome::stopped;
+    const auto next = function_(next_point_, next_gradient_, *pacer_);
     if (!next) return Outcome::stopped;
     if (*next <= *value_ + kSufficientDecrease * length * slope + blur) {
       const bool moves = *next < *value_;
       std::swap(point_, next_point_);
       std::swap(gradient_, next_gradient_);
       value_ = next;
-      if (!remember(next_gradient_, length) && !moves) return Outcome::settled;
-      return Outcome::moved;
+      const bool bends = remember(next_gradient_, length);
+      if (stops()) return Outcome::stopped;
+      return bends || moves ? Outcome::moved : Outcome::settled;
     }
     const double bend = 2 * (*next - *value_ - length * slope);
     const double wanted = -slope * length * length / bend;
@@ -170,13 +188,13 @@ typename Lbfgs<T>::Outcome Lbfgs<T>::step() {
   }
   if (pairs_.empty()) return Outcome::settled;
   pairs_.clear();
-  return step();
+  return try_step();
 }
 
 template <class T>
 void Lbfgs<T>::save(ArrayMap& state) const {
   state["point"] = array_of(point_);
-  state["gradient"] = array_of(gradient_);
+  state["gradient"] = value_ ? array_of(gradient_) : Array::zeros<T>({gradient_.size()});
   state["value"] = Array::copy_of(std::span<const double>(value_ ? &*value_ : nullptr, value_ ? 1 : 0));
   state["n_pairs"] = Array::scalar(static_cast<std::uint32_t>(pairs_.size()));
   for (std::size_t i = 0; i < pairs_.size(); ++i) {
@@ -188,7 +206,7 @@ void Lbfgs<T>::save(ArrayMap& state) const {
 
 template <class T>
 void Lbfgs<T>::restore(const ArrayMap& state) {
-  const auto read = [&](const std::string& name, AlignedVector<T>& to) {
+  const auto read = [&](const std::string& name, Vector& to) {
     const auto values = at(state, name).template as<T>();
     require(values.size() == point_.size(), "state: it was written by a fit of another shape");
     to.assign(values.begin(), values.end());

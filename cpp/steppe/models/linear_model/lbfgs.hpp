@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "steppe/core/aligned.hpp"
 #include "steppe/core/array_map.hpp"
+#include "steppe/core/bytes.hpp"
 #include "steppe/runtime/team.hpp"
 
 namespace steppe {
@@ -19,16 +19,20 @@ namespace steppe {
 template <class T>
 class Lbfgs {
  public:
-  // The value and the gradient; nothing if a stop was asked for.
-  using Function = std::function<std::optional<double>(std::span<const T> at, std::span<T> gradient)>;
+  using Vector = std::vector<T, UninitialisedAllocator<T>>;  // large: whoever writes it first shall touch it first
+  // The value and the gradient; nothing if a stop was asked for, of whichever rank.
+  using Function = std::function<std::optional<double>(std::span<const T> at, std::span<T> gradient, Pacer& pacer)>;
+  // Collective: whether any rank wants to stop.
+  using Agree = std::function<bool(bool mine)>;
   enum class Outcome { moved, settled, stopped };
 
-  Lbfgs(std::span<const T> start, std::vector<T> inverse_curvature, std::size_t stride, Function function, Team& team);
+  Lbfgs(Vector start, std::vector<T> inverse_curvature, std::size_t stride, Function function, Agree agree, Team& team);
 
-  // One step with a line search. settled: rounding hides any further descent; nothing was changed.
-  Outcome step();
+  // One step with a line search. settled: rounding hides any further descent; nothing was changed. After a stop the
+  // point is the one before the step or the one after it.
+  Outcome step(Control& control);
   // The value at the present point; nothing if a stop was asked for before it was known.
-  std::optional<double> value();
+  std::optional<double> value(Control& control);
 
   std::span<const T> point() const { return point_; }
   void save(ArrayMap& state) const;
@@ -36,11 +40,14 @@ class Lbfgs {
 
  private:
   struct Pair {
-    AlignedVector<T> move, change;
+    Vector move, change;
     double inner = 0;  // move . change
   };
   static constexpr std::size_t kMemory = 6;
 
+  Outcome try_step();
+  bool evaluate();
+  bool stops() { return agree_(pacer_->stop_requested()); }
   double dot(std::span<const T> a, std::span<const T> b);
   double scaled_dot(std::span<const T> a);  // a . inverse_curvature a
   void add_scaled(double factor, std::span<const T> a, std::span<T> to);
@@ -54,8 +61,10 @@ class Lbfgs {
   std::vector<T> inverse_curvature_;  // by row
   std::size_t stride_, rows_per_piece_;
   Function function_;
+  Agree agree_;
   Team& team_;
-  AlignedVector<T> point_, gradient_, direction_, next_point_, next_gradient_;
+  std::optional<Pacer> pacer_;  // of the call under way; passes over vectors are cut short once it is stopped
+  Vector point_, gradient_, direction_, next_point_, next_gradient_;
   std::optional<double> value_;
   std::deque<Pair> pairs_;
 };

@@ -3,7 +3,7 @@
 namespace steppe {
 namespace {
 
-constexpr std::size_t kUpdatesBetweenAsking = 1 << 18;
+constexpr std::size_t kWorkBetweenAsking = std::size_t{1} << 24;  // multiply-adds: some milliseconds
 
 }  // namespace
 
@@ -15,8 +15,10 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
   Shard shard;
   shard.x = rows.x;
   shard.labels.assign(rows.labels.begin(), rows.labels.end());
+  std::size_t n_values = 0;
   for (std::size_t i = 0; i < n; ++i) {
     double norm = 0;
+    n_values += rows.x.row(i).size();
     for (const T value : rows.x.row(i).values) norm += double{value} * double{value};
     const double omega = double{rows.weights[i]} / total_weight;
     shard.weight.push_back(static_cast<T>(omega));
@@ -28,6 +30,7 @@ MultinomialShard<T> MultinomialLogisticProblem<T>::make_shard(LabelledRows<T> ro
   for (std::size_t i = 0; dual.empty() && i < n; ++i) {
     shard.dual[i * classes_.n_classes + static_cast<std::size_t>(rows.labels[i])] = 1;
   }
+  shard.row_size = std::max<std::size_t>(1, n_values / std::max<std::size_t>(1, n));
   shard.scratch.assign(kernels::dual_scratch(classes_.n_classes, classes_.lanes), T{0});
   shard.order.resize(n);
   shard.sums.resize(n);
@@ -75,22 +78,36 @@ kernels::ScoreBlock<T> MultinomialLogisticProblem<T>::score_block(TokenView<cons
 
 template <class T>
 VisitStats MultinomialLogisticProblem<T>::visit(Shard& shard, Bundle<T> bundle, const VisitContext& context) {
-  if (context.pass == kTrain) return train(shard, bundle, context);
+  if (context.pass == kTrain) return train<Exclusive>(shard, bundle, context);
   VisitStats stats;
   for (std::size_t i = 0; i < bundle.size(); ++i) {
-    switch (context.pass) {
-      case kEvaluate:
-        fold(shard, bundle[i]);
-        break;
-      case kInit:
-        initialise(shard, bundle[i]);
-        break;
-      default:
-        collect(bundle[i]);
+    const std::size_t n_classes = classes_.size(bundle.id(i));
+    if (context.pass == kCollect) {
+      collect(bundle[i]);
+    } else if (!over_rows(shard, n_classes, context, [&](std::size_t first, std::size_t last) {
+                 context.pass == kInit ? initialise(shard, bundle[i], first, last)
+                                       : fold(shard, bundle[i], first, last);
+               })) {
+      break;
     }
-    stats.updates += shard.x.rows() * classes_.size(bundle.id(i));
+    stats.updates += shard.x.rows() * n_classes;
   }
   return stats;
+}
+
+// body(first, last) for all rows, in parts that take some milliseconds; false if asked to halt in between.
+template <class T>
+template <class Body>
+bool MultinomialLogisticProblem<T>::over_rows(const Shard& shard, std::size_t n_classes, const VisitContext& context,
+                                              Body&& body) const {
+  const std::size_t n = shard.x.rows(), work_of_row = std::max<std::size_t>(1, n_classes * shard.row_size);
+  const std::size_t part = std::max<std::size_t>(1, kWorkBetweenAsking / work_of_row);
+  for (std::size_t first = 0; first < n; first += part) {
+    const std::size_t last = std::min(n, first + part);
+    body(first, last);
+    if (context.halted((last - first) * n_classes)) return false;
+  }
+  return true;
 }
 
 // A new order each round: with one order for all rounds dual ascent is several times slower.
@@ -115,43 +132,46 @@ void MultinomialLogisticProblem<T>::move_intercept(const kernels::DualBlock<T>& 
   }
 }
 
+// May end between two rows, where the weights and the dual variables agree.
 template <class T>
+template <class Access>
 VisitStats MultinomialLogisticProblem<T>::train(Shard& shard, Bundle<T> bundle, const VisitContext& context) const {
   shuffle_rows(shard, context);
   const auto classes = dual_blocks(shard, bundle);
-  for (const auto& block : classes.blocks) move_intercept<Exclusive>(block, context);
-  // In parts that take some milliseconds: between rows the weights and the dual variables agree.
-  const std::size_t part = std::max<std::size_t>(1, kUpdatesBetweenAsking / classes.n_classes());
-  auto rows = dual_rows(shard);
+  for (const auto& block : classes.blocks) move_intercept<Access>(block, context);
+  const std::size_t n_classes = classes.n_classes();
+  const auto rows = dual_rows(shard, 0, shard.x.rows());
   VisitStats stats;
-  for (auto left = rows.order; !left.empty(); left = left.subspan(rows.order.size())) {
-    rows.order = left.first(std::min(part, left.size()));
-    const std::size_t n = kernels::sweep_softmax_dual(rows, classes, dual_settings(), shard.scratch);
-    stats.updates += n * classes.n_classes();
-    if (context.halted(n * classes.n_classes())) break;
-  }
+  over_rows(shard, n_classes, context, [&](std::size_t first, std::size_t last) {
+    auto part = rows;
+    part.order = rows.order.subspan(first, last - first);
+    if constexpr (std::is_same_v<Access, Exclusive>) {
+      stats.updates += n_classes * kernels::sweep_softmax_dual(part, classes, dual_settings(), shard.scratch);
+    } else {
+      stats.updates += n_classes * kernels::sweep_softmax_dual_shared(part, classes, dual_settings(), shard.scratch);
+    }
+  });
   return stats;
 }
 
 template <class T>
 VisitStats MultinomialLogisticProblem<T>::visit_shared(Shard& shard, Bundle<T> bundle, const VisitContext& context) {
-  shuffle_rows(shard, context);
-  const auto classes = dual_blocks(shard, bundle);
-  for (const auto& block : classes.blocks) move_intercept<Shared>(block, context);
-  const std::size_t n = kernels::sweep_softmax_dual_shared(dual_rows(shard), classes, dual_settings(), shard.scratch);
-  return {n * classes.n_classes(), 0};
+  return train<Shared>(shard, bundle, context);
 }
 
 template <class T>
-void MultinomialLogisticProblem<T>::fold(Shard& shard, TokenView<T> token) const {
-  kernels::fold_scores(shard.x, shard.labels, score_block({token.id, token.row}), shard.sums, shard.own_score,
-                       std::span<T>(shard.scratch).first(classes_.lanes));
+void MultinomialLogisticProblem<T>::fold(Shard& shard, TokenView<T> token, std::size_t first, std::size_t last) const {
+  const auto part = [&](auto& values) { return std::span(values).subspan(first, last - first); };
+  kernels::fold_scores(shard.x.rows_between(first, last), part(shard.labels), score_block({token.id, token.row}),
+                       part(shard.sums), part(shard.own_score), std::span<T>(shard.scratch).first(classes_.lanes));
 }
 
 template <class T>
-void MultinomialLogisticProblem<T>::initialise(Shard& shard, TokenView<T> token) const {
-  kernels::add_dual_weights(dual_rows(shard), shard.labels, static_cast<std::int32_t>(classes_.first_class(token.id)),
-                            dual_block(token), classes_.lanes, dual_settings(), shard.scratch);
+void MultinomialLogisticProblem<T>::initialise(Shard& shard, TokenView<T> token, std::size_t first,
+                                               std::size_t last) const {
+  kernels::add_dual_weights(dual_rows(shard, first, last), std::span(shard.labels).subspan(first, last - first),
+                            static_cast<std::int32_t>(classes_.first_class(token.id)), dual_block(token),
+                            classes_.lanes, dual_settings(), shard.scratch);
 }
 
 template <class T>
@@ -177,8 +197,10 @@ void MultinomialLogisticProblem<T>::end_round(Shard& shard, const VisitContext& 
 
 template <class T>
 double MultinomialLogisticProblem<T>::token_objective(TokenView<const T> token) const {
+  const T* weights = token.row.data();
   double sum = 0;
-  for (const T weight : token.row.first(weights_size())) sum += double{weight} * double{weight};
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t e = 0; e < weights_size(); ++e) sum += double{weights[e]} * double{weights[e]};
   return settings_.alpha / 2 * sum;
 }
 

@@ -36,6 +36,7 @@ struct MultinomialShard {
   kernels::RowsView<T> x;
   std::vector<std::int32_t> labels;
   std::vector<T> weight, curvature;  // omega, kappa
+  std::size_t row_size = 1;          // nonzeros of an average row
   AlignedVector<T> dual;             // row x class: q
   bool collects = false;             // the first shard of a rank: copies tokens that pass in a collecting pass
 
@@ -126,8 +127,14 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   kernels::DualBlock<T> dual_block(TokenView<T> token) const;
   kernels::DualBlocks<T> dual_blocks(Shard& shard, Bundle<T> bundle) const;
   kernels::ScoreBlock<T> score_block(TokenView<const T> token) const;
-  kernels::DualRows<T> dual_rows(Shard& shard) const {
-    return {shard.x, shard.weight, shard.curvature, shard.dual.data(), classes_.n_classes, shard.order};
+  kernels::DualRows<T> dual_rows(Shard& shard, std::size_t first, std::size_t last) const {
+    const auto part = [&](auto& values) { return std::span(values).subspan(first, last - first); };
+    return {shard.x.rows_between(first, last),
+            part(shard.weight),
+            part(shard.curvature),
+            shard.dual.data() + first * classes_.n_classes,
+            classes_.n_classes,
+            part(shard.order)};
   }
   kernels::DualSettings<T> dual_settings() const {
     return {static_cast<T>(1 / (settings_.alpha + settings_.past)), static_cast<T>(settings_.intercept_scale),
@@ -136,9 +143,12 @@ class MultinomialLogisticProblem : public ProblemDefaults<MultinomialShard<T>, T
   void shuffle_rows(Shard& shard, const VisitContext& context) const;
   template <class Access>
   void move_intercept(const kernels::DualBlock<T>& block, const VisitContext& context) const;
+  template <class Body>
+  bool over_rows(const Shard& shard, std::size_t n_classes, const VisitContext& context, Body&& body) const;
+  template <class Access>
   VisitStats train(Shard& shard, Bundle<T> bundle, const VisitContext& context) const;
-  void fold(Shard& shard, TokenView<T> token) const;
-  void initialise(Shard& shard, TokenView<T> token) const;
+  void fold(Shard& shard, TokenView<T> token, std::size_t first, std::size_t last) const;
+  void initialise(Shard& shard, TokenView<T> token, std::size_t first, std::size_t last) const;
   void collect(TokenView<T> token) const;
 
   Settings settings_;

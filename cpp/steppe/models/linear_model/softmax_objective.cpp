@@ -73,15 +73,41 @@ std::vector<T> SoftmaxObjective<T>::inverse_curvature() {
   return inverse;
 }
 
+// The penalty and its gradient, which the first rank gives for all; the others begin with zero. Like add_chunk, true if
+// a stop was asked for.
 template <class T>
-double SoftmaxObjective<T>::add_chunk(const Chunk& chunk, std::span<const T> parameters, std::span<T> gradient) {
+bool SoftmaxObjective<T>::start_with_penalty(std::span<const T> parameters, std::span<T> gradient, double& value,
+                                             Pacer& pacer) {
+  const double alpha = link_.rank() == 0 ? alpha_ : 0;
+  std::vector<double> parts((n_rows() + kFeaturePiece - 1) / kFeaturePiece);
+  const bool stop = team_.parallel_for(parts.size(), 1, pacer, [&](std::size_t piece, std::size_t end, std::uint32_t) {
+    for (; piece < end; ++piece) {
+      const std::size_t first = piece * kFeaturePiece, last = std::min(n_rows(), first + kFeaturePiece);
+      const std::size_t penalised = std::min(last, n_features_) * lanes_;
+      double norm = 0;
+#pragma omp simd reduction(+ : norm)
+      for (std::size_t e = first * lanes_; e < penalised; ++e) {
+        gradient[e] = static_cast<T>(alpha) * parameters[e];
+        norm += double{parameters[e]} * double{parameters[e]};
+      }
+      if (last > n_features_) std::ranges::fill(gradient.subspan(penalised), T{0});
+      parts[piece] = norm;
+    }
+  });
+  for (const double part : parts) value += alpha / 2 * part;
+  return stop;
+}
+
+template <class T>
+bool SoftmaxObjective<T>::add_chunk(const Chunk& chunk, std::span<const T> parameters, std::span<T> gradient,
+                                    double& value, Pacer& pacer) {
   const kernels::ScoreBlock<T> block{.weights = parameters.data(),
                                      .intercept = fit_intercept_ ? parameters.data() + n_features_ * lanes_ : nullptr,
                                      .lanes = lanes_,
                                      .n_classes = n_classes_};
   const std::size_t n = chunk.last - chunk.first;
   std::vector<double> parts((n + kRowPiece - 1) / kRowPiece);
-  team_.parallel_for(parts.size(), 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+  const auto make_residuals = [&](std::size_t begin, std::size_t end, std::uint32_t) {
     for (std::size_t piece = begin; piece < end; ++piece) {
       const std::size_t from = piece * kRowPiece, to = std::min(n, from + kRowPiece);
       const std::size_t first = chunk.first + from;
@@ -89,22 +115,21 @@ double SoftmaxObjective<T>::add_chunk(const Chunk& chunk, std::span<const T> par
           rows_.x.rows_between(first, chunk.first + to), rows_.labels.subspan(first, to - from),
           std::span<const T>(weight_).subspan(first, to - from), block, residual_.data() + from * lanes_);
     }
-  });
+  };
+  if (team_.parallel_for(parts.size(), 1, pacer, make_residuals)) return true;
+  for (const double part : parts) value += part;
   const kernels::RowsView<T> columns(CsrView<T>(chunk.offsets, chunk.indices, chunk.values, n));
-  team_.parallel_for(n_rows(), kFeaturePiece, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+  return team_.parallel_for(n_rows(), kFeaturePiece, pacer, [&](std::size_t begin, std::size_t end, std::uint32_t) {
     kernels::add_gradient(columns, begin, end, residual_.data(), lanes_, gradient.data());
   });
-  double loss = 0;
-  for (const double part : parts) loss += part;
-  return loss;
 }
 
 // In pieces, so that no rank holds more than a piece of the others' gradients. Returns whether any rank wants to stop.
 template <class T>
-bool SoftmaxObjective<T>::sum_over_ranks_of(std::span<T> gradient, double& loss, bool stop) {
-  std::vector<double> totals{loss, stop ? 1.0 : 0.0};
+bool SoftmaxObjective<T>::sum_over_ranks_of(std::span<T> gradient, double& value, bool stop) {
+  std::vector<double> totals{value, stop ? 1.0 : 0.0};
   sum_over_ranks(link_, totals);
-  loss = totals[0];
+  value = totals[0];
   if (totals[1] > 0) return true;
   for (std::size_t from = 0; link_.size() > 1 && from < gradient.size(); from += kMessageValues) {
     const auto mine = gradient.subspan(from, std::min(kMessageValues, gradient.size() - from));
@@ -122,22 +147,14 @@ bool SoftmaxObjective<T>::sum_over_ranks_of(std::span<T> gradient, double& loss,
 
 template <class T>
 std::optional<double> SoftmaxObjective<T>::operator()(std::span<const T> parameters, std::span<T> gradient,
-                                                      Control& control) {
-  std::fill(gradient.begin(), gradient.end(), T{0});
-  double loss = 0;
-  bool stop = false;
-  for (const Chunk& chunk : chunks_) {
-    if ((stop = control.poll())) break;
-    loss += add_chunk(chunk, parameters, gradient);
+                                                      Pacer& pacer) {
+  double value = 0;
+  bool stop = start_with_penalty(parameters, gradient, value, pacer);
+  for (std::size_t i = 0; i < chunks_.size() && !stop; ++i) {
+    stop = add_chunk(chunks_[i], parameters, gradient, value, pacer);
   }
-  if (sum_over_ranks_of(gradient, loss, stop)) return std::nullopt;
-  const T alpha = static_cast<T>(alpha_);
-  double norm = 0;
-  for (std::size_t e = 0; e < n_features_ * lanes_; ++e) {
-    gradient[e] += alpha * parameters[e];
-    norm += double{parameters[e]} * double{parameters[e]};
-  }
-  return loss + alpha_ / 2 * norm;
+  if (sum_over_ranks_of(gradient, value, stop)) return std::nullopt;
+  return value;
 }
 
 template class SoftmaxObjective<float>;

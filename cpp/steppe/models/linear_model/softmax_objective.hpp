@@ -28,7 +28,7 @@ class SoftmaxObjective {
   // An estimate of each parameter row's inverse curvature: that at W = 0, where every class has the same probability.
   std::vector<T> inverse_curvature();
   // Collective. Nothing if some rank was asked to stop.
-  std::optional<double> operator()(std::span<const T> parameters, std::span<T> gradient, Control& control);
+  std::optional<double> operator()(std::span<const T> parameters, std::span<T> gradient, Pacer& pacer);
 
  private:
   struct Chunk {
@@ -40,8 +40,9 @@ class SoftmaxObjective {
   };
 
   Chunk make_chunk(std::size_t first, std::size_t last) const;
-  double add_chunk(const Chunk& chunk, std::span<const T> parameters, std::span<T> gradient);
-  bool sum_over_ranks_of(std::span<T> gradient, double& loss, bool stop);
+  bool start_with_penalty(std::span<const T> parameters, std::span<T> gradient, double& value, Pacer& pacer);
+  bool add_chunk(const Chunk& chunk, std::span<const T> parameters, std::span<T> gradient, double& value, Pacer& pacer);
+  bool sum_over_ranks_of(std::span<T> gradient, double& value, bool stop);
 
   LabelledRows<T> rows_;
   std::uint32_t n_classes_;

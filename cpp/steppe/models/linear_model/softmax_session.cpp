@@ -10,9 +10,9 @@ namespace steppe {
 namespace {
 
 template <class T>
-AlignedVector<T> padded_start(std::span<const T> weights, std::span<const T> intercept, std::size_t n_features,
-                              std::size_t n_classes, std::size_t lanes, std::size_t n_rows) {
-  AlignedVector<T> start(n_rows * lanes, T{0});
+typename Lbfgs<T>::Vector padded_start(std::span<const T> weights, std::span<const T> intercept, std::size_t n_features,
+                                       std::size_t n_classes, std::size_t lanes, std::size_t n_rows) {
+  typename Lbfgs<T>::Vector start(n_rows * lanes, T{0});
   if (weights.empty()) return start;
   for (std::size_t j = 0; j < n_rows; ++j) {
     const T* from = j < n_features ? weights.data() + j * n_classes : intercept.data();
@@ -34,28 +34,28 @@ class SoftmaxSession final : public FitSession {
             padded_start(start_weights, start_intercept, n_features_, n_classes_, objective_.lanes(),
                          objective_.n_rows()),
             objective_.inverse_curvature(), objective_.lanes(),
-            [this](std::span<const T> at, std::span<T> gradient) { return objective_(at, gradient, *control_); },
-            team_) {}
+            [this](std::span<const T> at, std::span<T> gradient, Pacer& pacer) {
+              return objective_(at, gradient, pacer);
+            },
+            [&link](bool mine) { return wanted_by_any(link, mine); }, team_) {}
 
   Progress advance(std::uint32_t rounds, Control& control) override {
-    control_ = &control;
     Progress progress;
     for (std::uint32_t round = 0; round < rounds; ++round) {
       if (!settled_) {
-        const auto outcome = lbfgs_.step();
+        const auto outcome = lbfgs_.step(control);
         if (outcome == Lbfgs<T>::Outcome::stopped) return {progress.updates, 0, true};
         settled_ = outcome == Lbfgs<T>::Outcome::settled;
         progress.updates += n_examples_ * n_classes_;
       }
       ++rounds_;
     }
-    progress.loss = lbfgs_.value().value_or(0);
+    progress.loss = lbfgs_.value(control).value_or(0);
     return progress;
   }
 
   double objective(Control& control) override {
-    control_ = &control;
-    return lbfgs_.value().value_or(std::numeric_limits<double>::quiet_NaN());
+    return lbfgs_.value(control).value_or(std::numeric_limits<double>::quiet_NaN());
   }
 
   std::uint32_t rounds_done() const override { return rounds_; }
@@ -92,7 +92,6 @@ class SoftmaxSession final : public FitSession {
   std::vector<std::int32_t> columns_;
   std::size_t n_examples_, n_features_, n_classes_;
   bool fit_intercept_;
-  Control* control_ = nullptr;  // of the call under way
   std::uint32_t rounds_ = 0;
   bool settled_ = false;
   Team team_;

@@ -33,8 +33,8 @@ template <class T>
 class SemiDiscreteSession final : public FitSession {
  public:
   SemiDiscreteSession(const SemiDiscreteParams& params, const SemiDiscreteData<T>& data, Link& link)
-      : params_(params), start_reg_(data.start_reg), n_features_(data.sites.cols()), team_(params.n_threads),
-        dual_(params, data, link, team_), variables_(dual_.n_variables()) {
+      : params_(params), link_(link), start_reg_(data.start_reg), n_features_(data.sites.cols()),
+        team_(params.n_threads), dual_(params, data, link, team_), variables_(dual_.n_variables()) {
     if (!data.start.empty()) variables_ = dual_.variables(data.start);
     dual_.centre(variables_);
   }
@@ -168,7 +168,7 @@ class SemiDiscreteSession final : public FitSession {
   // Quasi-Newton steps at this regularisation over this stage's rows; `soft` becomes the value where they end.
   bool climb(std::optional<Value>& soft, Progress& progress, Control& control) {
     std::vector<double> point;  // of the last evaluation
-    const auto function = [&](std::span<const double> at, std::span<double> gradient) -> std::optional<double> {
+    const auto function = [&](std::span<const double> at, std::span<double> gradient, Pacer&) -> std::optional<double> {
       auto value = dual_.evaluate(at, reg_, stride_, control);
       if (!value) return std::nullopt;
       progress.updates += dual_.work(stride_);
@@ -178,12 +178,14 @@ class SemiDiscreteSession final : public FitSession {
       soft = std::move(value);
       return -soft->dual;
     };
-    Lbfgs<double> lbfgs(variables_, dual_.inverse_curvature(reg_), 1, function, team_);
-    auto outcome = lbfgs.value() ? Lbfgs<double>::Outcome::moved : Lbfgs<double>::Outcome::stopped;
+    Lbfgs<double> lbfgs(
+        {variables_.begin(), variables_.end()}, dual_.inverse_curvature(reg_), 1, function,
+        [this](bool mine) { return wanted_by_any(link_, mine); }, team_);
+    auto outcome = lbfgs.value(control) ? Lbfgs<double>::Outcome::moved : Lbfgs<double>::Outcome::stopped;
     const double enough = stride_ > 1 ? kRough : stage_tolerance<T>(params_.tol);
     for (int step = 0; step < kStepsOfStage && outcome == Lbfgs<double>::Outcome::moved; ++step) {
       if (dual_.mass_error(*soft) <= enough) break;
-      outcome = lbfgs.step();
+      outcome = lbfgs.step(control);
     }
     const bool same = std::equal(point.begin(), point.end(), lbfgs.point().begin(), lbfgs.point().end());
     variables_.assign(lbfgs.point().begin(), lbfgs.point().end());
@@ -202,6 +204,7 @@ class SemiDiscreteSession final : public FitSession {
   }
 
   SemiDiscreteParams params_;
+  Link& link_;
   double start_reg_;
   std::size_t n_features_;
   Team team_;

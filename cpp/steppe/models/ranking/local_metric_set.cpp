@@ -9,7 +9,8 @@
 namespace steppe {
 namespace {
 
-constexpr std::size_t kJudges = 4;  // times as many documents judge an anchor as a metric is learned from
+constexpr std::uint8_t kPartBegins = 1;  // only the part of a rank that has failed is empty
+constexpr std::size_t kJudges = 4;       // times as many documents judge an anchor as a metric is learned from
 
 // Queries in an order drawn for metric `number`, as many as are needed.
 struct Drawn {
@@ -35,6 +36,7 @@ template <class T>
 Bytes own_part(const RankedQueries<T>& queries, const Drawn& drawn, std::uint32_t rank) {
   Bytes bytes;
   WireWriter writer(bytes);
+  writer.put(kPartBegins);
   for (const QueryEntry& entry : drawn.queries) {
     if (entry.rank != rank) continue;
     const std::size_t begin = queries.begin(entry.index), n = queries.end(entry.index) - begin;
@@ -55,6 +57,7 @@ QueryBlock<T> assemble(const Drawn& drawn, const std::vector<Bytes>& parts, std:
   block.weight.resize(block.begin.back());
   block.values.resize(block.begin.back() * n_features);
   std::vector<WireReader> readers(parts.begin(), parts.end());
+  for (WireReader& reader : readers) reader.get<std::uint8_t>();
   for (std::size_t q = 0; q < drawn.queries.size(); ++q) {
     WireReader& reader = readers[drawn.queries[q].rank];
     const std::size_t begin = block.begin[q], n = block.begin[q + 1] - begin;
@@ -112,29 +115,41 @@ bool learn_all(const std::vector<QueryBlock<T>>& blocks, const std::vector<std::
 template <class T>
 std::vector<LocalMetric<T>> learn_metric_set(const RankedQueries<T>& queries, const QueryCensus& census,
                                              const MetricSetParams& params, Link& link, Team& team, Control& control) {
+  // Whatever one rank meets must not keep it from the collective calls that the others wait in.
+  std::exception_ptr error;
+  const auto unless_failed = [&](auto&& work) {
+    try {
+      if (!error) work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  };
   std::vector<QueryBlock<T>> blocks;
   std::vector<std::uint32_t> numbers;
   for (std::uint32_t number = 0; number < params.n_metrics; ++number) {
-    const Drawn drawn = draw_queries(census, params, number);
-    const std::vector<Bytes> parts = link.allgather(own_part(queries, drawn, link.rank()));
-    if (number % link.size() != link.rank()) continue;
-    blocks.push_back(assemble<T>(drawn, parts, queries.x.cols()));
-    numbers.push_back(number);
+    Drawn drawn;
+    Bytes mine;
+    unless_failed([&] {
+      drawn = draw_queries(census, params, number);
+      mine = own_part(queries, drawn, link.rank());
+    });
+    const std::vector<Bytes> parts = link.allgather(std::move(mine));
+    if (number % link.size() != link.rank() || std::ranges::any_of(parts, &Bytes::empty)) continue;
+    unless_failed([&] {
+      blocks.push_back(assemble<T>(drawn, parts, queries.x.cols()));
+      numbers.push_back(number);
+    });
   }
+  agree_on_error(link, error);
   std::vector<LocalMetric<T>> own, all;
-  std::string error;
-  bool going = true;
-  try {
-    going = learn_all(blocks, numbers, params, team, control, own);
-  } catch (const InvalidArgument& met) {
-    error = met.what();
-  }
-  agree_on_input(link, error);
   Bytes mine;
-  WireWriter(mine).put(static_cast<std::uint8_t>(going));
-  if (going) {
-    for (const LocalMetric<T>& metric : own) write_metric(metric, mine);
-  }
+  bool going = true;
+  unless_failed([&] {
+    going = learn_all(blocks, numbers, params, team, control, own);
+    WireWriter(mine).put(static_cast<std::uint8_t>(going));
+    for (std::size_t i = 0; going && i < own.size(); ++i) write_metric(own[i], mine);
+  });
+  agree_on_error(link, error);
   const std::vector<Bytes> parts = link.allgather(std::move(mine));
   std::vector<WireReader> readers(parts.begin(), parts.end());
   for (WireReader& reader : readers) going &= reader.get<std::uint8_t>() != 0;

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <atomic>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "steppe/kernels/row_solver.hpp"
@@ -57,10 +57,9 @@ class AlsSession final : public FitSession {
   Progress advance(std::uint32_t rounds, Control& control) override {
     Progress progress;
     for (std::uint32_t round = 0; round < rounds && !progress.stopped; ++round) {
-      progress.stopped = agree(sweep_users(control));
-      if (!progress.stopped) {
-        progress.stopped = link_.size() == 1 ? sweep_items(control) : agree(sweep_items_together(control));
-      }
+      Pacer pacer(control);
+      progress.stopped = wanted_by_any(link_, sweep_users(pacer));
+      if (!progress.stopped) progress.stopped = link_.size() == 1 ? sweep_items(pacer) : sweep_items_together(pacer);
       progress.updates += 2 * by_item_.values.size();
       ++rounds_;
     }
@@ -72,18 +71,20 @@ class AlsSession final : public FitSession {
 
   double objective(Control& control) override {
     std::vector<double> by_item(items_.rows);
-    for_rows(items_.rows, control, [&](std::size_t j, Workspace<T>&) {
+    Pacer pacer(control);
+    const bool stop = for_rows(items_.rows, 1, pacer, [&](std::size_t j, Workspace<T>&) {
       by_item[j] = kernels::squared_error<T>(
           {users_.factors.data(), objective_.biases ? users_.bias.data() : nullptr, nullptr, users_.stride},
           {items_.factors.data() + j * items_.stride, &items_.bias[j]}, {by_item_.users_of(j), by_item_.values_of(j)},
           static_cast<T>(mean_));
     });
-    double sums[] = {0};
+    double sums[] = {0, stop ? 1.0 : 0.0};
     for (const double value : by_item) sums[0] += value;
     for (std::size_t u = 0; u < users_.rows; ++u) {
       sums[0] += objective_.weight(user_count(u)) * users_.squared_norm(u);
     }
     sum_over_ranks(link_, sums);
+    if (sums[1] > 0) return std::numeric_limits<double>::quiet_NaN();
     for (std::size_t j = 0; j < items_.rows; ++j) {
       sums[0] += objective_.weight(summary_.item_counts[j]) * items_.squared_norm(j);
     }
@@ -133,33 +134,12 @@ class AlsSession final : public FitSession {
   std::size_t user_count(std::size_t u) const { return static_cast<std::size_t>(offsets_[u + 1] - offsets_[u]); }
 
   // body(row, workspace) for all rows on the team, polling meanwhile; true if a stop was asked for. Rows under way are
-  // finished, so the parameters stay whole.
+  // finished, so the parameters stay whole. `grain`: 1 for items, of which one may have a good part of all ratings.
   template <class Body>
-  bool for_rows(std::size_t n, Control& control, Body&& body) {
-    std::atomic<std::size_t> next{0};
-    std::atomic<bool> halt{false};
-    Pacer pacer(control);
-    const bool alone = team_.size() == 1;
-    const Team::Job job = [&](std::uint32_t member) {
-      while (!halt.load(std::memory_order_relaxed)) {
-        const std::size_t begin = next.fetch_add(kGrain, std::memory_order_relaxed);
-        if (begin >= n) return;
-        for (std::size_t row = begin; row < std::min(begin + kGrain, n); ++row) body(row, work_[member]);
-        if (alone && pacer.stop_requested()) halt = true;
-      }
-    };
-    if (alone) {
-      job(0);
-    } else {
-      team_.run(job, control, [&] { halt = true; });
-    }
-    return halt;
-  }
-
-  bool agree(bool stop) {
-    std::uint64_t stops[] = {stop ? 1u : 0u};
-    if (link_.size() > 1) sum_over_ranks(link_, stops);
-    return stops[0] > 0;
+  bool for_rows(std::size_t n, std::size_t grain, Pacer& pacer, Body&& body) {
+    return team_.parallel_for(n, grain, pacer, [&](std::size_t begin, std::size_t end, std::uint32_t member) {
+      for (std::size_t row = begin; row < end; ++row) body(row, work_[member]);
+    });
   }
 
   kernels::RatedRows<T> rated_by(std::size_t u) const {
@@ -177,14 +157,14 @@ class AlsSession final : public FitSession {
             by_item_.values_of(j), static_cast<T>(mean_)};
   }
 
-  bool sweep_users(Control& control) {
-    return for_rows(users_.rows, control, [&](std::size_t u, Workspace<T>& work) {
+  bool sweep_users(Pacer& pacer) {
+    return for_rows(users_.rows, kGrain, pacer, [&](std::size_t u, Workspace<T>& work) {
       if (user_count(u) > 0) solve_row(rated_by(u), objective_.weight(user_count(u)), users_, u, work);
     });
   }
 
-  bool sweep_items(Control& control) {
-    return for_rows(items_.rows, control, [&](std::size_t j, Workspace<T>& work) {
+  bool sweep_items(Pacer& pacer) {
+    return for_rows(items_.rows, 1, pacer, [&](std::size_t j, Workspace<T>& work) {
       if (by_item_.count(j) > 0) solve_row(raters_of(j), objective_.weight(summary_.item_counts[j]), items_, j, work);
     });
   }
@@ -218,47 +198,33 @@ class AlsSession final : public FitSession {
     if (objective_.biases) table.bias[i] = x[table.k];
   }
 
-  // Blocks of items whose normal equations fit into kBlockBytes; the same blocks on all ranks. A stop leaves between
-  // two blocks, by common consent.
-  bool sweep_items_together(Control& control) {
+  // Blocks of items whose normal equations fit into kBlockBytes; the same blocks on all ranks. A stop leaves before a
+  // block is solved, by common consent.
+  bool sweep_items_together(Pacer& pacer) {
     const std::size_t fitting = std::max<std::size_t>(1, kBlockBytes / (order_ * order_ * sizeof(T)));
-    bool stop = false;
-    for (std::size_t first = 0; first < items_.rows && !stop; first += fitting) {
+    for (std::size_t first = 0; first < items_.rows; first += fitting) {
       const std::size_t n = std::min(fitting, items_.rows - first);
-      const bool mine = form_block(first, n, control);
+      if (wanted_by_any(link_, form_block(first, n, pacer))) return true;
       if (objective_.nonnegative) {
         descend_together(first, n);
       } else {
         solve_together(first, n);
       }
-      stop = agree(mine);
     }
-    return stop;
+    return false;
   }
 
   kernels::NormalEquations<T> equations_of(std::size_t i) {
     return {block_.data() + i * order_ * order_, right_.data() + i * order_, order_, items_.k};
   }
 
-  // This rank's share of the equations of items first .. first + n - 1. Formed whole even if a stop is asked for: the
-  // other ranks count on it.
-  bool form_block(std::size_t first, std::size_t n, Control& control) {
+  // This rank's share of the equations of items first .. first + n - 1; true if a stop was asked for.
+  bool form_block(std::size_t first, std::size_t n, Pacer& pacer) {
     block_.resize(n * order_ * order_);
     right_.resize(n * order_);
-    std::atomic<std::size_t> next{0};
-    bool stop = false;
-    const Team::Job job = [&](std::uint32_t member) {
-      for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) {
-        kernels::form_normal_equations<T>(raters_of(first + i), equations_of(i), work_[member].tile);
-      }
-    };
-    if (team_.size() == 1) {
-      job(0);
-      stop = control.poll();
-    } else {
-      stop = team_.run(job, control, [] {});
-    }
-    return stop;
+    return for_rows(n, 1, pacer, [&](std::size_t i, Workspace<T>& work) {
+      kernels::form_normal_equations<T>(raters_of(first + i), equations_of(i), work.tile);
+    });
   }
 
   template <class F>

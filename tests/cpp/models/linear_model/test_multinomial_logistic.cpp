@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "models/linear_model/multinomial_cases.hpp"
+#include "steppe/models/linear_model/lbfgs.hpp"
 #include "steppe/schedules/replay.hpp"
 
 using namespace steppe;
@@ -338,8 +339,8 @@ TEST_CASE("dual variables start another fit where the last one ended") {
 
 TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same, and the fit goes on", T, float,
                    double) {
-  const SoftmaxCase<T> data(60, 9, 40);
-  auto params = params_for(40, data.total_weight());
+  const SoftmaxCase<T> data(30, 5, 12);
+  auto params = params_for(12, data.total_weight());
   LocalLink link;
   Control control;
   for (const char* schedule : {"serial", "bsp", "nomad"}) {
@@ -347,9 +348,9 @@ TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same,
     params.n_threads = 2;
     params.hand_over_bytes = std::size_t{1} << 28;
     const auto expected = fit_alone(data, params, 8);
-    const auto far = fit_alone(data, params, 200);
+    const auto far = fit_alone(data, params, 60);
     params.hand_over_bytes = 0;
-    auto session = make_multinomial_logistic_session(params, rows_of(data, 0, 60), link);
+    auto session = make_multinomial_logistic_session(params, rows_of(data, 0, data.n_rows), link);
     auto handed = advance<T>(*session, 8);
     const bool repeats = params.schedule != "nomad";
     for (std::size_t e = 0; repeats && e < handed.weights.size(); ++e) {
@@ -360,8 +361,8 @@ TEST_CASE_TEMPLATE("weights that are handed over instead of copied are the same,
     const auto shown = advance<T>(*session, 0);
     CHECK(shown.weights == handed.weights);
     CHECK(session->objective(control) == doctest::Approx(plain_objective(data, params.alpha, handed)).epsilon(1e-5));
-    CHECK(advance<T>(*session, 200).objectives.back() == doctest::Approx(far.objectives.back()).epsilon(1e-4));
-    CHECK(session->rounds_done() == 208);
+    CHECK(advance<T>(*session, 60).objectives.back() == doctest::Approx(far.objectives.back()).epsilon(1e-4));
+    CHECK(session->rounds_done() == 68);
   }
 }
 
@@ -383,6 +384,108 @@ TEST_CASE_TEMPLATE("a checkpoint written after weights were handed over resumes 
     CHECK(second->objective(control) == first->objective(control));
     CHECK(advance<T>(*first, 3) == advance<T>(*second, 3));
   }
+}
+
+TEST_CASE("a halt reaches into every pass over many rows") {
+  const SoftmaxCase<double> data(4000, 40, 300);
+  using Problem = MultinomialLogisticProblem<double>;
+  const ClassBlocks classes = ClassBlocks::cut<double>(300, 1);
+  Problem problem({.alpha = 1e-2, .intercept_scale = 1, .n_features = 40}, classes, {});
+  std::vector<double> row(problem.row_size());
+  const std::uint32_t ids[] = {0};
+  for (const Pass pass : {Problem::kTrain, Problem::kEvaluate, Problem::kInit}) {
+    for (const bool shared : {false, true}) {
+      if (shared && pass != Problem::kTrain) continue;
+      auto shards = make_shards(problem, data, 0, 1, 1);
+      problem.init_token({0, row}, 0);
+      const std::size_t most_work = 300 * shards[0].row_size;  // of a row
+      std::vector<std::uint64_t> asked;
+      const auto visit = [&](std::size_t patience) {
+        asked.clear();
+        const auto halted = [&](std::uint64_t updates) {
+          asked.push_back(updates);
+          return asked.size() > patience;
+        };
+        VisitContext context;
+        context.pass = pass;
+        context.halted = HaltProbe(halted);
+        const Bundle<double> bundle(ids, row.data(), problem.row_size());
+        return shared ? problem.visit_shared(shards[0], bundle, context) : problem.visit(shards[0], bundle, context);
+      };
+      visit(1000);
+      const std::size_t parts = asked.size();
+      REQUIRE(parts > 1);
+      for (const std::uint64_t updates : asked) CHECK(updates * shards[0].row_size <= (1u << 24) + most_work);
+      visit(0);
+      CHECK(asked.size() == 1);
+    }
+  }
+}
+
+// Stops whatever lasts until it is asked.
+class Impatient : public Control {
+ public:
+  bool poll() override { return true; }
+};
+
+TEST_CASE("what was stopped leaves no trace in the objective or in tokens made from dual variables") {
+  const SoftmaxCase<double> data(4000, 40, 400);
+  auto params = params_for(400, data.total_weight());
+  params.keep_dual = true;
+  LocalLink link;
+  Control control;
+  Impatient impatient;
+  auto session = make_multinomial_logistic_session(params, rows_of(data, 0, 4000), link);
+  const auto fitted = advance<double>(*session, 1);
+  const double before = session->objective(control);
+  session->objective(impatient);
+  CHECK(session->objective(control) == before);
+
+  auto rows = rows_of(data, 0, 4000);
+  rows.start_dual = fitted.dual;
+  rows.start_intercept = fitted.intercept;
+  params.schedule = "bsp";
+  auto again = make_multinomial_logistic_session(params, rows, link);
+  again->objective(impatient);
+  const auto result = again->result();
+  const auto weights = at(result, "weights").as<double>();
+  for (std::size_t e = 0; e < weights.size(); ++e) CHECK(std::abs(weights[e] - fitted.weights[e]) < 1e-9);
+}
+
+TEST_CASE("L-BFGS that is stopped stays where it was, and goes on") {
+  struct Stop : Control {
+    bool now = false;
+    bool poll() override { return now; }
+  } control;
+  Team team(2);
+  std::uint32_t calls = 0;
+  // (x - 1)^2 / 2, from zero; a call that may be stopped waits until it is.
+  const auto function = [&](std::span<const double> at, std::span<double> gradient,
+                            Pacer& pacer) -> std::optional<double> {
+    ++calls;
+    while (control.now && !pacer.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (pacer.stop_requested()) return std::nullopt;
+    double value = 0;
+    for (std::size_t e = 0; e < at.size(); ++e) {
+      gradient[e] = at[e] - 1;
+      value += gradient[e] * gradient[e] / 2;
+    }
+    return value;
+  };
+  Lbfgs<double> lbfgs(
+      Lbfgs<double>::Vector(64, 0.0), std::vector<double>(8, 0.3), 8, function, [](bool mine) { return mine; }, team);
+  CHECK(lbfgs.step(control) == Lbfgs<double>::Outcome::moved);
+  const std::vector<double> point(lbfgs.point().begin(), lbfgs.point().end());
+  const auto value = lbfgs.value(control);
+  control.now = true;
+  calls = 0;
+  CHECK(lbfgs.step(control) == Lbfgs<double>::Outcome::stopped);
+  CHECK(calls == 1);
+  CHECK(std::ranges::equal(lbfgs.point(), point));
+  control.now = false;
+  CHECK(lbfgs.value(control) == value);
+  for (int step = 0; step < 20; ++step) lbfgs.step(control);
+  for (const double x : lbfgs.point()) CHECK(x == doctest::Approx(1));
 }
 
 TEST_CASE("parameters that make no sense are refused") {

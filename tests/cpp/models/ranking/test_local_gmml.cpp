@@ -243,6 +243,31 @@ TEST_CASE("a step of WARP goes down the gradient of what it drew: the expected l
   CHECK(trainer.round(true));                  // a stop is seen
 }
 
+TEST_CASE("an exception on one rank while metrics are learned is met on all") {
+  struct Failing : Control {
+    bool poll() override { throw std::bad_alloc(); }
+  };
+  const Documents documents(600, 60, 4);
+  LocalGmmlParams params = quick();
+  params.metrics.n_metrics = 40;  // learning lasts until the control is asked
+  params.metrics.sample_size = 1500;
+  std::vector<std::exception_ptr> errors;
+  on_ranks(
+      2,
+      [&](std::uint32_t rank, Link& link) {
+        const auto queries = documents.between(300 * rank, 300 * (rank + 1));
+        Control control;
+        Failing failing;
+        Team team(1);
+        std::vector<std::uint32_t> lower(documents.grade.size());
+        const QueryCensus census = take_census(queries, std::span<const std::uint32_t>(lower), link);
+        learn_metric_set(queries, census, params.metrics, link, team, rank == 1 ? failing : control);
+      },
+      &errors);
+  CHECK_THROWS_AS(std::rethrow_exception(errors[1]), std::bad_alloc);
+  CHECK(describe(errors[0]).starts_with("rank 1 failed"));
+}
+
 TEST_CASE("nothing to learn from, or nothing held out, is bad input") {
   Documents documents(5, 3, 1);
   std::fill(documents.grade.begin(), documents.grade.end(), 1.0);
