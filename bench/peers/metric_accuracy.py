@@ -105,14 +105,19 @@ def defaults(split: Split) -> Figures:
     }
 
 
+def read_log(path: Path | None, name: str) -> dict[int, Figures]:
+    """Figures of a data set by split."""
+    if path is None or not path.exists():
+        return {}
+    lines = (json.loads(line) for line in path.read_text().splitlines())
+    return {line["seed"]: line["figures"] for line in lines if line["data"] == name}
+
+
 def logged(
     path: Path | None, name: str, compute: Callable[[Split], Figures], data: Data, seeds: range
 ) -> list[Figures]:
     """Figures of each split: from the log, or computed and added to it."""
-    known: dict[int, Figures] = {}
-    if path and path.exists():
-        lines = (json.loads(line) for line in path.read_text().splitlines())
-        known = {line["seed"]: line["figures"] for line in lines if line["data"] == name}
+    known = read_log(path, name)
     for seed in seeds:
         if seed not in known:
             known[seed] = compute(Split(*data, seed))
@@ -120,6 +125,23 @@ def logged(
                 with path.open("a") as file:
                     file.write(json.dumps({"data": name, "seed": seed, "figures": known[seed]}) + "\n")
     return [known[seed] for seed in seeds]
+
+
+def both_logged(log: Path, name: str) -> list[Figures]:
+    """Figures of the splits that both parts have been computed for."""
+    theirs, ours = (read_log(log / f"{compute.__name__}.jsonl", name) for compute in (rival, defaults))
+    return [theirs[seed] | ours[seed] for seed in sorted(theirs.keys() & ours.keys())]
+
+
+def computed(name: str, data: Data, seeds: range, log: Path | None) -> list[Figures]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # of metric-learn, about scikit-learn
+        theirs, ours = (
+            logged(log and log / f"{compute.__name__}.jsonl", name, compute, data, seeds)
+            for compute in (rival, defaults)
+        )
+    return [one | other for one, other in zip(theirs, ours, strict=True)]
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> list[str]:
@@ -130,19 +152,11 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> list[str]:
     return [f"{values.mean():+.2f} ± {spread / np.sqrt(n):.2f}", f"{wide:.2f}"]
 
 
-def row(name: str, data: Data, seeds: range, log: Path | None) -> str:
+def row(name: str, data: Data, splits: list[Figures]) -> str:
     """Return a row of the table."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", FutureWarning)  # of metric-learn, about scikit-learn
-        parts = [
-            logged(log and log / f"{compute.__name__}.jsonl", name, compute, data, seeds)
-            for compute in (rival, defaults)
-        ]
-    splits = [theirs | ours for theirs, ours in zip(*parts, strict=True)]
     scores = {key: np.array([split[key] for split in splits]) for key in splits[0]}
     X, y = data
-    cells = [f"{len(X):,} x {X.shape[1]}, {len(np.unique(y))}", str(len(seeds))]
+    cells = [f"{len(X):,} x {X.shape[1]}, {len(np.unique(y))}", str(len(splits))]
     cells += [f"{100 * scores[key].mean():.2f}" for key in ("euclid", "rival", "same")]
     cells += [f"{scores['error'].max():.0e}", f"{100 * scores['itml'].mean():.2f}"]
     cells += difference(scores["itml"], scores["rival"])
@@ -177,8 +191,12 @@ def report(arguments: argparse.Namespace) -> str:
     for name, load in datasets(arguments.data).items():
         if arguments.only and name not in arguments.only:
             continue
-        n_splits = arguments.slow_splits if name in SLOW else arguments.splits
-        lines.append(row(name, load(), range(FIRST_SEED, FIRST_SEED + n_splits), arguments.log))
+        data, n_splits = load(), arguments.slow_splits if name in SLOW else arguments.splits
+        if arguments.logged:
+            splits = both_logged(arguments.log, name)
+        else:
+            splits = computed(name, data, range(FIRST_SEED, FIRST_SEED + n_splits), arguments.log)
+        lines.append(row(name, data, splits))
         print(lines[-1], file=sys.stderr, flush=True)
     lines += ["", "Rows written by `python bench/peers/metric_accuracy.py --data DIR`."]
     return "\n".join(lines) + "\n"
@@ -188,6 +206,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with uci-arff/")
     parser.add_argument("--log", type=Path, help="existing folder for the figures of every split")
+    parser.add_argument("--logged", action="store_true", help="compute nothing: the splits that --log has whole")
     parser.add_argument("--splits", type=int, default=100)
     parser.add_argument("--slow-splits", type=int, default=20, help="of digits, segment and vowel")
     parser.add_argument("--only", nargs="*", help="names of data sets")
