@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 
 from steppe import _core
 from steppe._plan import resolve_device, resolve_n_jobs
+from steppe.ot import _on_device
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 COSTS = ("sqeuclidean", "euclidean")
 
 
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "cuda")
 """Where the kernels of the cells are."""
 
 
@@ -80,12 +81,13 @@ def assign_cells(
     >>> assign_cells([[0.0], [1.0], [4.0]], [[0.0], [3.0]], [0.0, 4.0])
     array([0, 1, 1], dtype=int32)
     """
+    check_cost(cost)
+    if check_device(device, "assign_cells") == "cuda":
+        return _on_device.assign_cells(X, sites, potential, cost=cost, return_cost=return_cost)
     points = check_points(X, "X")
     places = check_points(sites, "sites", points.dtype)
     check_same_width(points, places)
     phi = check_potential(potential, len(places))
-    check_cost(cost)
-    check_device(device, "assign_cells")
     labels, costs = _core.assign_cells(
         points,
         places,

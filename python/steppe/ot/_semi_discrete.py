@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from steppe import _core
 from steppe._base import BaseSteppeEstimator
-from steppe._plan import resolve_n_jobs
+from steppe._plan import resolve_device, resolve_n_jobs
 from steppe._validation import check_points, check_rows
+from steppe.ot import _on_device
 from steppe.ot._cells import COSTS, DEVICES
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             tol=float(self.tol),
             batch_rows=0 if self.batch_size is None else int(self.batch_size),
             n_threads=plan.n_threads,
+            on_device=plan.device == "cuda",
         )
         self.sites_ = sites
         self._fixed_weights = p
@@ -282,6 +284,9 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         rows = rows.toarray() if scipy.sparse.issparse(rows) else rows
         dtype = self.sites_.dtype
         potential = self.potential_ if self.potential_.ndim == 1 else np.zeros(len(self.sites_))
+        if resolve_device(self) == "cuda":
+            points, places = np.ascontiguousarray(rows, dtype=dtype), np.ascontiguousarray(self.sites_)
+            return np.asarray(_on_device.assign_cells(points, places, potential, cost=self.cost, return_cost=False))
         labels, _ = _core.assign_cells(
             np.ascontiguousarray(rows, dtype=dtype),
             np.ascontiguousarray(self.sites_),
