@@ -94,7 +94,9 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.device
 
-    def __dlpack__(self, **_: Any) -> Any:
+    def __dlpack__(self, *, copy: bool | None = None, dl_device: Any = None, **_: Any) -> Any:
+        if copy or dl_device not in (None, self.device):
+            raise BufferError("the array is handed out where it is and without a copy")
         # Whoever asks for a stream's order has it: what is in this memory was there before the array was handed out.
         return _core.dlpack_capsule(self, self.pointer, self.shape, self.strides, self.typestr, self.device)
 
@@ -116,15 +118,19 @@ def view(values: Any, name: str) -> DeviceArray:
     """
     if isinstance(values, DeviceArray):
         return values
-    found = _from_dlpack(values) if hasattr(values, "__dlpack_device__") else _from_interface(values, name)
+    found = _from_dlpack(values, name) if hasattr(values, "__dlpack_device__") else _from_interface(values, name)
     here = load().current_device()
-    if found.device[1] not in (here, -1):
-        raise ValueError(f"{name}: is on GPU {found.device[1]} and GPU {here} is the current one; copy it there")
+    if found.device[1] != here:
+        where = f"on GPU {found.device[1]}" if found.device[1] >= 0 else "in memory that is no GPU's"
+        raise ValueError(f"{name}: is {where} and GPU {here} is the current one; copy it there")
     return found
 
 
-def _from_dlpack(values: Any) -> DeviceArray:
-    capsule = values.__dlpack__(stream=_LEGACY_STREAM)
+def _from_dlpack(values: Any, name: str) -> DeviceArray:
+    try:
+        capsule = values.__dlpack__(stream=_LEGACY_STREAM)
+    except (BufferError, RuntimeError) as error:  # a tensor of torch that requires gradients, say
+        raise ValueError(f"{name}: its maker does not hand it out: {error}") from None
     load().wait_for_stream(_LEGACY_STREAM)
     pointer, shape, strides, typestr, kind, number = _core.dlpack_contents(capsule)
     return DeviceArray(pointer, shape, strides, typestr, (kind, number), owner=capsule)
@@ -140,8 +146,9 @@ def _from_interface(values: Any, name: str) -> DeviceArray:
     shape, dtype = tuple(told["shape"]), np.dtype(told["typestr"])
     in_bytes = told.get("strides")
     strides = _c_strides(shape) if in_bytes is None else tuple(stride // dtype.itemsize for stride in in_bytes)
-    number = -1  # the protocol does not say
-    return DeviceArray(int(told["data"][0]), shape, strides, dtype.str, (_CUDA, number), owner=values)
+    pointer = int(told["data"][0])
+    number = load().device_of(pointer) if prod(shape) else load().current_device()
+    return DeviceArray(pointer, shape, strides, dtype.str, (_CUDA, number), owner=values)
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -164,12 +171,12 @@ def upload(values: NDArray[Any]) -> DeviceArray:
 
 
 def to_host(values: DeviceArray) -> NDArray[Any]:
-    """A copy in the memory of the host. Only of arrays in C order."""
-    if values.strides != _c_strides(values.shape):
-        raise ValueError("array: its rows are not contiguous; pass it in C order")
-    host = np.empty(values.shape, values.dtype)
+    """A copy in the memory of the host, with the same strides: what lies between rows is copied too."""
+    steps = zip(values.shape, values.strides, strict=True)
+    host = np.empty(1 + sum((size - 1) * stride for size, stride in steps) if prod(values.shape) else 0, values.dtype)
     load().download(host, values.pointer)
-    return host
+    in_bytes = [stride * values.dtype.itemsize for stride in values.strides]
+    return np.lib.stride_tricks.as_strided(host, values.shape, in_bytes)
 
 
 def points(values: Any, name: str, dtype: DTypeLike | None = None) -> DeviceArray:

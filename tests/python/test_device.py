@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from steppe import _core, _device, _plan
-from steppe.ot import _on_device, assign_cells
+from steppe.ot import SemiDiscreteOT, assign_cells, sliced_wasserstein_distance, sorted_targets
 
 
 class Interface:
@@ -46,12 +46,15 @@ class Capsules:
 
 
 class FakeCuda:
-    """The functions of steppe._cuda that move arrays, over memory of the host."""
+    """steppe._cuda over memory of the host: its kernels are NumPy's."""
 
     def __init__(self):
         self.waited = []
 
     def current_device(self):
+        return 0
+
+    def device_of(self, pointer):
         return 0
 
     def wait_for_stream(self, stream):
@@ -70,6 +73,30 @@ class FakeCuda:
 
     def download(self, host, pointer):
         host.reshape(-1).view(np.uint8)[:] = bytes_at(pointer, host.nbytes)
+
+    def assign_cells(self, X, sites, potential, *, squared, tf32, labels):
+        assert sites.flags.c_contiguous
+        cost = "sqeuclidean" if squared else "euclidean"
+        fill(labels, assign_cells(host_view(X), sites, potential, cost=cost))
+
+    def costs_of_cells(self, X, sites, potential, *, squared, labels, costs):
+        apart = np.linalg.norm(host_view(X) - host_view(sites)[host_view(labels)], axis=1)
+        fill(costs, (apart**2 if squared else apart) - host_view(potential)[host_view(labels)])
+
+    def take_rows(self, X, *, labels, taken):
+        fill(taken, host_view(X)[host_view(labels)])
+
+    def sorted_targets(self, X, Y, *, targets):
+        fill(targets, sorted_targets(host_view(X), host_view(Y)))
+
+    def project(self, X, directions, *, projected):
+        fill(projected, (host_view(X) @ host_view(directions)).T)
+
+    def sliced_distances(self, X, Y, directions, *, p):
+        x, y, along = host_view(X), host_view(Y), host_view(directions)
+        return np.array(
+            [sliced_wasserstein_distance(x, y, projections=along[:, [j]], p=p) for j in range(along.shape[1])]
+        )
 
 
 class OnHost:
@@ -90,6 +117,13 @@ def host_view(array):
     return np.from_dlpack(OnHost(array))
 
 
+def fill(array, values):
+    assert array.shape == values.shape
+    bytes_at(array.pointer, array.dtype.itemsize * values.size)[:] = (
+        np.ascontiguousarray(values, array.dtype).reshape(-1).view(np.uint8)
+    )
+
+
 def bytes_at(pointer, size):
     return np.frombuffer((ctypes.c_uint8 * size).from_address(pointer), dtype=np.uint8)
 
@@ -98,6 +132,7 @@ def bytes_at(pointer, size):
 def cuda(monkeypatch):
     fake = FakeCuda()
     monkeypatch.setattr(_device, "load", lambda: fake)
+    monkeypatch.setattr(_device, "why_no_cuda", lambda: None)
     return fake
 
 
@@ -204,19 +239,125 @@ def test_results_are_of_the_kind_of_the_argument(cuda, monkeypatch):
     assert _device.same_kind(result, kind(sample())) == ("made from", result)
 
 
-def test_entry_points_check_their_arguments(cuda):
+LABELS = np.arange(3, dtype=np.int32).view(np.uint8)
+
+
+def test_a_matrix_between_columns_of_another_is_copied_as_it_is(cuda):
+    wide = sample()
+    view = _device.view(Capsules(wide[:, 1:3]), "X")
+    np.testing.assert_array_equal(_device.to_host(view), wide[:, 1:3])
+    np.testing.assert_array_equal(assign_cells(Capsules(wide[:, 1:3]), wide[:, 1:3], device="cuda").owner.bytes, LABELS)
+
+
+def test_what_is_handed_out_is_no_copy_and_on_no_other_device(cuda):
+    array = _device.upload(sample())
+    for wish in ({"copy": True}, {"dl_device": (1, 0)}):
+        with pytest.raises(BufferError):
+            array.__dlpack__(**wish)
+    assert array.__dlpack__(copy=False, dl_device=(2, 0), max_version=(1, 0), stream=1) is not None
+
+
+def test_an_array_that_its_maker_keeps_is_refused(cuda):
+    class Kept(Capsules):
+        def __dlpack__(self, *, stream):
+            raise BufferError("it requires gradients")
+
+    with pytest.raises(ValueError, match="X: its maker does not hand it out: it requires gradients"):
+        _device.view(Kept(sample()), "X")
+
+
+# --- the functions of steppe.ot, whose kernels are NumPy's here ---
+
+
+def on_device(array):
+    return Capsules(np.ascontiguousarray(array))
+
+
+@pytest.mark.parametrize("make", [np.asarray, on_device, Interface])
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
+def test_cells_are_of_the_kind_of_the_points(cuda, make, cost):
+    rng = np.random.default_rng(0)
+    X, sites, phi = rng.normal(size=(50, 3)), rng.normal(size=(7, 3)), rng.normal(size=7)
+    expected = assign_cells(X, sites, phi, cost=cost, return_cost=True)
+    found = assign_cells(make(X), make(sites), make(phi), cost=cost, return_cost=True, device="cuda")
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, np.ndarray if make is np.asarray else _device.DeviceArray)
+        np.testing.assert_allclose(one if make is np.asarray else host_view(one), other, rtol=1e-12)
+    assert assign_cells(X.tolist(), sites, device="cuda").dtype == np.int32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [np.asarray, on_device])
+def test_sliced_distances_and_what_was_projected(cuda, make, dtype):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(30, 4)).astype(dtype), rng.normal(size=(20, 4)).astype(dtype)
+    options = {"n_projections": 5, "random_state": 0, "return_projected": True, "p": 1}
+    expected, along = sliced_wasserstein_distance(X, Y, **options)
+    assert along.projections.dtype == dtype
+    found, projected = sliced_wasserstein_distance(make(X), make(Y), device="cuda", **options)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert isinstance(projected.distances, np.ndarray)
+    for one, other in zip(projected[1:], along[1:], strict=True):
+        assert isinstance(one, np.ndarray if make is np.asarray else _device.DeviceArray)
+        np.testing.assert_allclose(one if make is np.asarray else host_view(one), other, rtol=1e-5, atol=1e-6)
+    given = sliced_wasserstein_distance(make(X), make(Y), projections=make(along.projections), device="cuda", p=1)
+    assert given == found
+    largest = sliced_wasserstein_distance(make(X), Y, projections=along.projections, device="cuda", p=1, reduce="max")
+    assert largest == projected.distances.max()
+
+
+def test_samples_of_two_dtypes_are_taken_as_on_the_cpu(cuda):
+    single, double = sample(np.float32), sample(np.float64) / 3
+    expected = sliced_wasserstein_distance(single, double, random_state=0)
+    assert sliced_wasserstein_distance(single, double, random_state=0, device="cuda") == expected
+    with pytest.raises(ValueError, match="Y: is of dtype float64; arrays on the GPU must be float32"):
+        sliced_wasserstein_distance(Capsules(single), Capsules(double), device="cuda")
+
+
+def test_targets_of_an_array_on_a_device(cuda):
+    x, y = np.random.default_rng(0).normal(size=(2, 9, 3))
+    targets = sorted_targets(Capsules(x), Capsules(y))
+    assert isinstance(targets, _device.DeviceArray)
+    np.testing.assert_array_equal(host_view(targets), sorted_targets(x, y))
+    np.testing.assert_array_equal(host_view(sorted_targets(Capsules(x), y)), sorted_targets(x, y))
+    with pytest.raises(ValueError, match="Y_proj: is on a GPU and this runs on the CPU"):
+        sorted_targets(x, Capsules(y))
+
+
+def test_predictions_for_rows_on_a_device_stay_there(cuda):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    model = SemiDiscreteOT(X[:4], random_state=0).fit(X)
+    expected, sent = model.predict(X), model.transform(X)
+    with pytest.raises(ValueError, match="X: is on a GPU and this runs on the CPU"):
+        model.predict(Capsules(X))
+    model.set_params(device="cuda")
+    np.testing.assert_array_equal(model.predict(X), expected)
+    for found, wanted in ((model.predict(Capsules(X)), expected), (model.transform(Capsules(X)), sent)):
+        assert isinstance(found, _device.DeviceArray)
+        np.testing.assert_array_equal(host_view(found), wanted)
+    with pytest.raises(ValueError, match=r"sites: has shape \(4, 2\) and X has shape \(4, 3\)"):
+        model.predict(Capsules(np.ones((4, 3))))
+
+
+def test_arguments_are_checked(cuda):
     x = Capsules(sample())
-    options = {"cost": "sqeuclidean", "return_cost": False}
     with pytest.raises(ValueError, match=r"sites: has shape \(3, 2\) and X has shape \(3, 4\)"):
-        _on_device.assign_cells(x, sample()[:, :2], **options)
+        assign_cells(x, sample()[:, :2], device="cuda")
     with pytest.raises(ValueError, match=r"potential: has shape \(2,\), expected \(3,\)"):
-        _on_device.assign_cells(x, sample(), [0, 1], **options)
+        assign_cells(x, sample(), [0, 1], device="cuda")
     with pytest.raises(ValueError, match="potential: contains NaN"):
-        _on_device.assign_cells(x, sample(), [0, 1, np.inf], **options)
+        assign_cells(x, sample(), [0, 1, np.inf], device="cuda")
+    with pytest.raises(ValueError, match="X contains NaN"):
+        assign_cells([[np.nan]], [[1.0]], device="cuda")
     with pytest.raises(ValueError, match="Y_proj: has 3 columns and X_proj has 4"):
-        _on_device.sorted_targets(x, sample()[:, :3])
+        sorted_targets(x, sample()[:, :3])
     with pytest.raises(ValueError, match=r"projections: has shape \(3, 4\), expected \(4, n_projections\)"):
-        _on_device.sliced_distances(x, sample(), sample(), 2.0)
+        sliced_wasserstein_distance(x, x, projections=sample(), device="cuda")
+    with pytest.raises(ValueError, match="X contains NaN"):
+        sliced_wasserstein_distance(np.array([[np.nan]]), x, device="cuda")
+    for call in (lambda: assign_cells(x, sample()), lambda: sliced_wasserstein_distance(x, x)):
+        with pytest.raises(ValueError, match="X: is on a GPU and this runs on the CPU"):
+            call()
 
 
 def test_a_build_without_the_module_says_so(monkeypatch):
@@ -241,6 +382,20 @@ def test_a_module_that_cannot_load_says_why(monkeypatch, why):
     assert _plan.resolve_device(model) == "cpu"
 
 
+@pytest.mark.skipif(_device.why_no_cuda() is None, reason="there is a GPU")
+def test_the_functions_say_why():
+    for call in (
+        lambda: assign_cells([[0.0]], [[0.0]], device="cuda"),
+        lambda: sliced_wasserstein_distance([[0.0]], [[0.0]], device="cuda"),
+        lambda: SemiDiscreteOT([[0.0]], device="cuda").fit([[0.0]]),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert str(caught.value) == (
+            f"device: 'cuda' was asked for, but {_device.why_no_cuda()}; use device='cpu' or device='auto'"
+        )
+
+
 def test_here_the_reason_is_a_whole_sentence():
     """On a machine with a GPU there is no reason; elsewhere it is one of those that are known."""
     why = _device.why_no_cuda()
@@ -253,6 +408,3 @@ def test_here_the_reason_is_a_whole_sentence():
         "needs 8.0",
     )
     assert why is None or any(reason in why for reason in known)
-    if why is not None:
-        with pytest.raises(ValueError, match="device='cpu'"):
-            assign_cells([[0.0]], [[0.0]], device="cuda")

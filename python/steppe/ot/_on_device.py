@@ -1,4 +1,4 @@
-"""Optimal transport on a GPU. Arguments of the host have been checked by the functions of the package."""
+"""Optimal transport on a GPU: what the functions of the package call there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steppe import _device
+from steppe._device import DeviceArray
+from steppe.ot._checks import check_pair, check_points, check_potential, check_same_columns, check_same_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,21 +25,29 @@ def assign_cells(
     precision.
     """
     cuda = _device.load()
-    points = _to_points(X, "X")
-    places = _to_points(sites, "sites", points.dtype)
-    if places.shape[1] != points.shape[1]:
-        raise ValueError(
-            f"sites: has shape {places.shape} and X has shape {points.shape}: give both the same number of columns"
-        )
-    phi = _to_potential(potential, len(places))
+    points = matrix(X, "X")
+    places = matrix(sites, "sites", points.dtype)
+    check_same_width(points, places)
+    if _device.is_on_device(potential):
+        potential = _device.to_host(_device.view(potential, "potential"))
+    phi = check_potential(potential, len(places))
     labels = _device.empty((len(points),), np.int32)
-    squared = cost == "sqeuclidean"
-    cuda.assign_cells(points, _device.to_host(places), phi, squared=squared, tf32=precision == "tf32", labels=labels)
+    squared, tf32 = cost == "sqeuclidean", precision == "tf32"
+    on_host = np.ascontiguousarray(_device.to_host(places))
+    cuda.assign_cells(points, on_host, phi, squared=squared, tf32=tf32, labels=labels)
     if not return_cost:
         return _device.same_kind(labels, X)
     costs = _device.empty((len(points),), points.dtype)
     cuda.costs_of_cells(points, places, _device.upload(phi), squared=squared, labels=labels, costs=costs)
     return _device.same_kind(labels, X), _device.same_kind(costs, X)
+
+
+def take_rows(sites: NDArray[Any], labels: Any, like: Any) -> Any:
+    """``sites[labels]`` for labels on the GPU, of the kind of `like`."""
+    places, of_rows = _device.upload(sites), _device.view(labels, "labels")
+    taken = _device.empty((len(of_rows), places.shape[1]), places.dtype)
+    _device.load().take_rows(places, labels=of_rows, taken=taken)
+    return _device.same_kind(taken, like)
 
 
 def sorted_targets(X_proj: Any, Y_proj: Any) -> Any:
@@ -48,65 +58,39 @@ def sorted_targets(X_proj: Any, Y_proj: Any) -> Any:
     return _device.same_kind(targets, X_proj)
 
 
-def sliced_distances(X: Any, Y: Any, directions: NDArray[Any], p: float) -> NDArray[np.float64]:
-    """The distance along each direction (in columns), in the memory of the host.
-
-    Raises
-    ------
-    ValueError
-        If the samples do not fit each other or the directions, or if a projection overflows.
-    """
-    x, y = pair(X, Y, "X", "Y")
-    if directions.shape[0] != x.shape[1]:
-        raise ValueError(
-            f"projections: has shape {directions.shape}, expected ({x.shape[1]}, n_projections): "
-            "one direction in each column"
-        )
-    along = _device.upload(np.asarray(directions, dtype=x.dtype))
-    distances: NDArray[np.float64] = _device.load().sliced_distances(x, y, along, p=p)
-    if not np.isfinite(distances).all():
-        raise ValueError(f"X, Y: their projections overflow {x.dtype.name}; divide the samples by a constant")
+def sliced_distances(x: DeviceArray, y: DeviceArray, directions: DeviceArray, p: float) -> NDArray[np.float64]:
+    """The distance along each direction (in columns), in the memory of the host; NaN where projections overflow."""
+    distances: NDArray[np.float64] = _device.load().sliced_distances(x, y, directions, p=p)
     return distances
 
 
-def project(X: Any, directions: NDArray[Any]) -> Any:
-    """``X @ directions``, of the kind of X and in Fortran order."""
-    x = _to_points(X, "X")
-    along = _device.upload(np.asarray(directions, dtype=x.dtype))
-    columns = _device.empty((along.shape[1], len(x)), x.dtype)
-    _device.load().project(x, along, projected=columns)
-    if not _device.is_on_device(X):
-        return _device.to_host(columns).T
-    return _device.same_kind(replace(columns, shape=columns.shape[::-1], strides=columns.strides[::-1]), X)
+def projected(x: DeviceArray, y: DeviceArray, directions: DeviceArray, like: Any) -> tuple[Any, Any, Any]:
+    """The directions and both samples along them, of the kind of `like`."""
+    return _device.same_kind(directions, like), _project(x, directions, like), _project(y, directions, like)
 
 
-def _to_points(values: Any, name: str, dtype: Any = None) -> _device.DeviceArray:
-    if _device.is_on_device(values):
-        return _device.points(values, name, dtype)
-    host = np.asarray(values)
-    accepted = dtype if dtype is not None else host.dtype if host.dtype == np.float32 else np.float64
-    return _device.points(_device.upload(np.ascontiguousarray(host, dtype=accepted)), name)
+def _project(x: DeviceArray, directions: DeviceArray, like: Any) -> Any:
+    columns = _device.empty((directions.shape[1], len(x)), x.dtype)
+    _device.load().project(x, directions, projected=columns)
+    return _device.same_kind(replace(columns, shape=columns.shape[::-1], strides=columns.strides[::-1]), like)
 
 
-def pair(X: Any, Y: Any, x_name: str, y_name: str) -> tuple[_device.DeviceArray, _device.DeviceArray]:
-    """Both samples, checked, on the GPU, in the dtype of the first."""
-    x = _to_points(X, x_name)
-    y = _to_points(Y, y_name, x.dtype)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(
-            f"{y_name}: has {y.shape[1]} columns and {x_name} has {x.shape[1]}; both need the same columns"
-        )
+def pair(X: Any, Y: Any, x_name: str, y_name: str) -> tuple[DeviceArray, DeviceArray]:
+    """Both samples, checked and on the GPU, in the dtype of one that was there; else as on the CPU."""
+    if _device.is_on_device(X):
+        x = _device.points(X, x_name)
+        y = matrix(Y, y_name, x.dtype)
+    elif _device.is_on_device(Y):
+        y = _device.points(Y, y_name)
+        x = matrix(X, x_name, y.dtype)
+    else:
+        x, y = (_device.upload(rows) for rows in check_pair(X, Y, x_name, y_name))
+    check_same_columns(x, y, x_name, y_name)
     return x, y
 
 
-def _to_potential(potential: Any, n_sites: int) -> NDArray[np.float64]:
-    if potential is None:
-        return np.zeros(n_sites)
-    if _device.is_on_device(potential):
-        potential = _device.to_host(_device.view(potential, "potential"))
-    phi = np.ascontiguousarray(potential, dtype=np.float64)
-    if phi.shape != (n_sites,):
-        raise ValueError(f"potential: has shape {phi.shape}, expected ({n_sites},): one number for each site")
-    if not np.isfinite(phi).all():
-        raise ValueError("potential: contains NaN or infinity; give finite numbers")
-    return phi
+def matrix(values: Any, name: str, dtype: Any = None) -> DeviceArray:
+    """A checked matrix of finite numbers on the GPU; one of the host is uploaded, in `dtype` or its own."""
+    if _device.is_on_device(values):
+        return _device.points(values, name, dtype)
+    return _device.upload(check_points(values, name, dtype))
