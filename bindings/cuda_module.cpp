@@ -78,6 +78,16 @@ void costs_of_cells(const py::object& x, const py::object& sites, const py::obje
   });
 }
 
+void take_rows(const py::object& x, const py::object& labels, const py::object& taken) {
+  for_type_of(x, [&]<class T>(T) {
+    const auto rows = device_matrix<const T>(x);
+    const auto out = device_matrix<T>(taken);
+    const auto* const cells = pointer_of<const std::int32_t>(labels);
+    const py::gil_scoped_release released;
+    cuda::take_rows<T>(rows, cells, out);
+  });
+}
+
 bool all_finite(const py::object& x) {
   return for_type_of(x, [&]<class T>(T) {
     const auto rows = device_matrix<const T>(x);
@@ -101,8 +111,10 @@ py::array_t<double> sliced_distances(const py::object& x, const py::object& y, c
                along = device_matrix<const T>(directions);
     py::array_t<double> distances(static_cast<py::ssize_t>(along.cols()));
     const std::span<double> out(distances.mutable_data(), along.cols());
-    const py::gil_scoped_release released;
-    cuda::sliced_distances<T>(xs, ys, along, p, out);
+    {
+      const py::gil_scoped_release released;
+      cuda::sliced_distances<T>(xs, ys, along, p, out);
+    }
     return distances;
   });
 }
@@ -138,6 +150,8 @@ void register_memory(py::module_& module) {
       py::arg("host"), py::arg("pointer"));
   module.def("wait_for_stream", &cuda::wait_for_stream, py::arg("stream"), py::call_guard<py::gil_scoped_release>());
   module.def("current_device", &cuda::current_device);
+  module.def("device_of",
+             [](std::uintptr_t pointer) { return cuda::device_of(reinterpret_cast<const void*>(pointer)); });
 }
 
 py::dict device_facts() {
@@ -168,6 +182,7 @@ PYBIND11_MODULE(_cuda, module) {
              py::arg("squared"), py::arg("tf32"), py::arg("labels"), "Fills labels. The sites are the host's.");
   module.def("costs_of_cells", &costs_of_cells, py::arg("X"), py::arg("sites"), py::arg("potential"), py::kw_only(),
              py::arg("squared"), py::arg("labels"), py::arg("costs"), "Fills costs.");
+  module.def("take_rows", &take_rows, py::arg("X"), py::kw_only(), py::arg("labels"), py::arg("taken"), "Fills taken.");
   module.def("all_finite", &all_finite, py::arg("X"));
   module.def("sorted_targets", &sorted_targets, py::arg("X"), py::arg("Y"), py::kw_only(), py::arg("targets"),
              "Fills targets.");

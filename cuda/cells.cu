@@ -1,13 +1,13 @@
 #include "cuda/cells.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "cuda/device_buffer.hpp"
 #include "cuda/folds.cuh"
+#include "cuda/rows.cuh"
+#include "cuda/site_rows.hpp"
 #include "cuda/stream.hpp"
 #include "cuda/sweep.cuh"
 #include "steppe/core/errors.hpp"
@@ -15,36 +15,23 @@
 namespace steppe::cuda {
 namespace {
 
-constexpr std::size_t kWidest = TensorTile::kWidth;   // whole tiles of sites for every form
-constexpr std::size_t kDeepest = TensorTile::kDepth;  // and of features
-constexpr int kWarp = 32;
+constexpr std::int64_t kMostBlocks = 65535;  // of a grid in y
 
 // Kept between calls of one fit: sites change, their sizes do not.
 template <class T>
 class DeviceSites {
  public:
   void upload(const kernels::SitesView<T>& sites, cudaStream_t stream) {
-    const std::size_t m = sites.n_sites, d = sites.n_features, depth = padded_to(d, kDeepest);
-    values_.assign(m * depth, T(0));
-    for (std::size_t j = 0; j < m; ++j) {
-      const T* const panel = sites.panels + j / kernels::kSitePanel * d * kernels::kSitePanel + j % kernels::kSitePanel;
-      for (std::size_t k = 0; k < d; ++k) values_[j * depth + k] = panel[k * kernels::kSitePanel];
-    }
-    std::vector<T> offsets(padded_to(m, kWidest), std::numeric_limits<T>::infinity()), centre(depth, T(0));
-    std::copy_n(sites.offsets, m, offsets.begin());
-    std::copy_n(sites.centre, d, centre.begin());
-    send(device_values_, values_, stream);
-    send(offsets_, offsets, stream);
-    send(centre_, centre, stream);
-    scale_ = sites.scale;
-    n_sites_ = m;
-    depth_ = depth;
+    rows_.take(sites);
+    send(values_, rows_.values, stream);
+    send(offsets_, rows_.offsets, stream);
+    send(centre_, rows_.centre, stream);
     check(cudaStreamSynchronize(stream), "copying sites to the device");
   }
 
   Places<T> places() const {
-    const auto m = static_cast<std::int64_t>(n_sites_), depth = static_cast<std::int64_t>(depth_);
-    return {{device_values_.data(), m, depth, static_cast<int>(depth), true}, offsets_.data(), centre_.data(), scale_};
+    const auto m = static_cast<std::int64_t>(rows_.n_sites), depth = static_cast<std::int64_t>(rows_.depth);
+    return {{values_.data(), m, depth, static_cast<int>(depth), true}, offsets_.data(), centre_.data(), rows_.scale};
   }
   std::size_t padded_sites() const { return offsets_.size(); }
 
@@ -54,21 +41,9 @@ class DeviceSites {
     buffer.upload(values, stream);
   }
 
-  std::vector<T> values_;
-  DeviceBuffer<T> device_values_, offsets_, centre_;
-  T scale_ = 1;
-  std::size_t n_sites_ = 0, depth_ = 0;
+  SiteRows<T> rows_;
+  DeviceBuffer<T> values_, offsets_, centre_;
 };
-
-template <class T>
-Operand<T> operand(MatrixView<const T> x) {
-  constexpr std::size_t vector = Vector<T>::kSize;
-  require(x.cols() <= static_cast<std::size_t>(std::numeric_limits<int>::max()) / 2, "X: has too many columns");
-  const bool whole = x.cols() % vector == 0 && x.stride() % vector == 0 &&
-                     reinterpret_cast<std::uintptr_t>(x.data()) % sizeof(Vector<T>) == 0;
-  return {x.data(), static_cast<std::int64_t>(x.rows()), static_cast<std::int64_t>(x.stride()),
-          static_cast<int>(x.cols()), whole};
-}
 
 template <class Kernel>
 int resident_blocks(Kernel kernel) {
@@ -78,6 +53,12 @@ int resident_blocks(Kernel kernel) {
         "asking for the device's size");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, 0), "asking for the occupancy");
   return std::max(blocks, 1) * multiprocessors;
+}
+
+// Blocks that walk rows (in y) and their elements (in x).
+dim3 grid_over(std::int64_t rows, std::int64_t cols) {
+  return {static_cast<unsigned>(std::min(tiles_for(static_cast<std::size_t>(cols), kThreads), std::size_t{4096})),
+          static_cast<unsigned>(std::min(rows, kMostBlocks)), 1};
 }
 
 // As many blocks as run at once: each walks several tiles of rows.
@@ -108,42 +89,6 @@ void nearest_of(MatrixView<const T> x, const Places<T>& places, bool squared, Pr
   }
   if (squared) return nearest<Products<T>>(x, places, labels, stream);
   nearest<Differences<T>>(x, places, labels, stream);
-}
-
-__global__ void sum_over_blocks(const double* masses, int blocks, std::int64_t padded_sites, std::int64_t n_sites,
-                                double* totals) {
-  const std::int64_t site = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (site >= n_sites) return;
-  double total = 0;
-  for (int block = 0; block < blocks; ++block) total += masses[block * padded_sites + site];
-  totals[site] = total;
-}
-
-// One warp for each row.
-template <class T>
-__global__ void cost_of_each(const T* x, std::int64_t rows, std::int64_t stride, int cols, const T* sites,
-                             std::int64_t site_stride, const double* potential, bool squared,
-                             const std::int32_t* labels, T* costs) {
-  const std::int64_t row = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp;
-  if (row >= rows) return;
-  const std::int32_t label = labels[row];
-  double square = 0;
-  for (int k = static_cast<int>(threadIdx.x) % kWarp; k < cols; k += kWarp) {
-    const double difference =
-        static_cast<double>(x[row * stride + k]) - static_cast<double>(sites[label * site_stride + k]);
-    square += difference * difference;
-  }
-  for (int step = kWarp / 2; step > 0; step /= 2) square += __shfl_xor_sync(0xffffffffu, square, step);
-  if (threadIdx.x % kWarp == 0) costs[row] = static_cast<T>((squared ? square : sqrt(square)) - potential[label]);
-}
-
-template <class T>
-__global__ void find_not_finite(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t cols, int* found) {
-  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; n < rows * cols;
-       n += threads) {
-    if (!isfinite(x[n / cols * stride + n % cols])) *found = 1;  // all writers write the same
-  }
 }
 
 template <class T>
@@ -259,14 +204,26 @@ void costs_of_cells(MatrixView<const T> x, MatrixView<const T> sites, const doub
 }
 
 template <class T>
+void take_rows(MatrixView<const T> x, const std::int32_t* labels, MatrixView<T> taken) {
+  if (taken.rows() == 0) return;
+  const Stream stream;
+  const auto rows = static_cast<std::int64_t>(taken.rows()), cols = static_cast<std::int64_t>(taken.cols());
+  take_each<T><<<grid_over(rows, cols), kThreads, 0, stream.get()>>>(x.data(), static_cast<std::int64_t>(x.stride()),
+                                                                     labels, rows, cols, taken.data());
+  check_launch("rows of labels");
+  stream.wait();
+}
+
+template <class T>
 bool all_finite(MatrixView<const T> x) {
   if (x.rows() == 0 || x.cols() == 0) return true;
   DeviceBuffer<int> found(1);
   const Stream stream;
   found.fill_with_zeros(stream.get());
-  find_not_finite<T><<<resident_blocks(find_not_finite<T>), kThreads, 0, stream.get()>>>(
-      x.data(), static_cast<std::int64_t>(x.rows()), static_cast<std::int64_t>(x.stride()),
-      static_cast<std::int64_t>(x.cols()), found.data());
+  auto rows = static_cast<std::int64_t>(x.rows()), cols = static_cast<std::int64_t>(x.cols());
+  if (x.stride() == x.cols()) cols *= std::exchange(rows, 1);  // one long row
+  find_not_finite<T><<<grid_over(rows, cols), kThreads, 0, stream.get()>>>(
+      x.data(), rows, static_cast<std::int64_t>(x.stride()), cols, found.data());
   check_launch("search for what is not finite");
   int met = 0;
   found.download(std::span<int>(&met, 1), stream.get());
@@ -284,6 +241,8 @@ template void costs_of_cells(MatrixView<const float>, MatrixView<const float>, c
                              float*);
 template void costs_of_cells(MatrixView<const double>, MatrixView<const double>, const double*, bool,
                              const std::int32_t*, double*);
+template void take_rows(MatrixView<const float>, const std::int32_t*, MatrixView<float>);
+template void take_rows(MatrixView<const double>, const std::int32_t*, MatrixView<double>);
 template bool all_finite(MatrixView<const float>);
 template bool all_finite(MatrixView<const double>);
 template std::unique_ptr<DeviceRows<float>> upload_rows(MatrixView<const float>, const float*);

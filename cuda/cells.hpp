@@ -25,6 +25,10 @@ template <class T>
 void costs_of_cells(MatrixView<const T> x, MatrixView<const T> sites, const double* potential, bool squared,
                     const std::int32_t* labels, T* costs);
 
+// taken[i] = x[labels[i]]; taken's rows lie one after the other. All pointers are the device's.
+template <class T>
+void take_rows(MatrixView<const T> x, const std::int32_t* labels, MatrixView<T> taken);
+
 // Whether no element of the device's matrix is NaN or infinite.
 template <class T>
 bool all_finite(MatrixView<const T> x);

@@ -2,9 +2,12 @@
 
 #include <dlfcn.h>
 
+#include <map>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
+#include "cuda/device.hpp"
 #include "steppe/core/errors.hpp"
 
 namespace steppe::cuda {
@@ -27,7 +30,8 @@ void check_cublas(int status, const char* what) {
     throw std::runtime_error(std::string("cuBLAS: ") + what + " failed with status " + std::to_string(status));
 }
 
-// One for the process, and never closed: at exit the driver may be gone before it.
+// One for the process, and never closed: at exit the driver may be gone before it. A handle belongs to the device that
+// was the current one when it was made.
 class Cublas {
  public:
   static Cublas& get() {
@@ -38,11 +42,13 @@ class Cublas {
   const std::string& path() const { return path_; }
 
   template <class T>
-  void gemm(int m, int n, int k, const T* a, int lda, const T* b, int ldb, T* c, void* stream) {
+  void gemm(int m, int n, int k, const T* a, int lda, const T* b, int ldb, T* c, void* stream, std::size_t lane) {
     const std::scoped_lock lock(mutex_);
     const T one = 1, zero = 0;
-    check_cublas(set_stream_(handle_, stream), "cublasSetStream");
-    check_cublas(gemm_of(T{})(handle_, kTranspose, kTranspose, m, n, k, &one, a, lda, b, ldb, &zero, c, m), "gemm");
+    Handle& handle = handles_[{current_device(), lane}];
+    if (handle == nullptr) check_cublas(create_(&handle), "cublasCreate");
+    check_cublas(set_stream_(handle, stream), "cublasSetStream");
+    check_cublas(gemm_of(T{})(handle, kTranspose, kTranspose, m, n, k, &one, a, lda, b, ldb, &zero, c, m), "gemm");
   }
 
  private:
@@ -64,7 +70,6 @@ class Cublas {
     take(set_stream_, "cublasSetStream_v2");
     take(sgemm_, "cublasSgemm_v2");
     take(dgemm_, "cublasDgemm_v2");
-    check_cublas(create_(&handle_), "cublasCreate");
   }
 
   template <class Function>
@@ -82,7 +87,7 @@ class Cublas {
   int (*set_stream_)(Handle, void*) = nullptr;
   Gemm<float> sgemm_ = nullptr;
   Gemm<double> dgemm_ = nullptr;
-  Handle handle_ = nullptr;
+  std::map<std::pair<int, std::size_t>, Handle> handles_;  // by device and lane
   std::mutex mutex_;
 };
 
@@ -100,14 +105,14 @@ std::string cublas_path() { return Cublas::get().path(); }
 // cuBLAS is column-major: it sees A and B transposed, and C, which is, as it is.
 template <class T>
 void transposed_product(std::size_t rows, std::size_t columns, std::size_t depth, const T* a, std::size_t a_stride,
-                        const T* b, std::size_t b_stride, T* c, void* stream) {
+                        const T* b, std::size_t b_stride, T* c, void* stream, std::size_t lane) {
   Cublas::get().gemm<T>(as_int(rows), as_int(columns), as_int(depth), a, as_int(a_stride), b, as_int(b_stride), c,
-                        stream);
+                        stream, lane);
 }
 
 template void transposed_product(std::size_t, std::size_t, std::size_t, const float*, std::size_t, const float*,
-                                 std::size_t, float*, void*);
+                                 std::size_t, float*, void*, std::size_t);
 template void transposed_product(std::size_t, std::size_t, std::size_t, const double*, std::size_t, const double*,
-                                 std::size_t, double*, void*);
+                                 std::size_t, double*, void*, std::size_t);
 
 }  // namespace steppe::cuda

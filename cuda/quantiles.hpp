@@ -10,6 +10,7 @@ namespace steppe::cuda {
 // common) for each k that shares some with r, in units of 1 / (n_x n_y): they sum to n_y.
 template <class F>
 STEPPE_HD void for_common_quantiles(std::int64_t r, std::int64_t n_x, std::int64_t n_y, F&& f) {
+  if (n_x == n_y) return f(r, n_y);
   const std::int64_t first = r * n_y, last = first + n_y;
   for (std::int64_t k = first / n_x; k * n_x < last; ++k) {
     const std::int64_t from = k * n_x > first ? k * n_x : first, to = (k + 1) * n_x < last ? (k + 1) * n_x : last;

@@ -1,12 +1,14 @@
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 
 #include "cuda/tiles.hpp"
+#ifdef __CUDACC__
+#include "cuda/tensor_core.cuh"
+#endif
 
-// The one loop of the cells: scores of rows and sites, tile by tile, each tile folded away before the next.
+// The one loop of the cells: scores of rows and sites, tile by tile, each tile folded away before the next. Written
+// against nvcc's built-in names alone: tests/cpp/cuda brings its own and runs blocks as threads of the host.
 namespace steppe::cuda {
 
 template <class T>
@@ -46,11 +48,6 @@ struct Places {
 
 __device__ inline float exponential(float x) { return __expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
-__device__ inline float rounded_to_tf32(float x) {
-  unsigned bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return __uint_as_float(bits);
-}
 
 // -x'.y' by multiplication and addition.
 template <class T>
@@ -99,18 +96,8 @@ struct TensorProducts : TensorTile {
   __device__ static float score(float sum, float offset) { return sum + offset; }
 };
 
-// Fragment (f, c) of 16 rows and 8 sites: += 8 features. The order of features is free as long as both sides agree, so
-// a lane takes neighbours: its slots k and k + 4 are features 2 k and 2 k + 1 of the eight.
-__device__ inline void multiply_fragment(float (&sums)[8][8], int f, int c, float x0, float x1, float x2, float x3,
-                                         float y0, float y1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(sums[2 * f][2 * c]), "+f"(sums[2 * f][2 * c + 1]), "+f"(sums[2 * f + 1][2 * c]),
-        "+f"(sums[2 * f + 1][2 * c + 1])
-      : "r"(__float_as_uint(x0)), "r"(__float_as_uint(x1)), "r"(__float_as_uint(x2)), "r"(__float_as_uint(x3)),
-        "r"(__float_as_uint(y0)), "r"(__float_as_uint(y1)));
-}
-
+// The order of features is free as long as both sides agree, so a lane takes neighbours: its slots k and k + 4 are
+// features 2 k and 2 k + 1 of the eight of a fragment.
 template <>
 __device__ inline void multiply<TensorProducts, float>(const float* rows, const float* sites, float (&sums)[8][8]) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
@@ -125,8 +112,12 @@ __device__ inline void multiply<TensorProducts, float>(const float* rows, const 
     const float4 y = *reinterpret_cast<const float4*>(sites + (first_site + 8 * c) * TensorTile::kPitch + k);
 #pragma unroll
     for (int f = 0; f < 4; ++f) {
-      multiply_fragment(sums, f, c, x[2 * f].x, x[2 * f + 1].x, x[2 * f].y, x[2 * f + 1].y, y.x, y.y);
-      multiply_fragment(sums, f, c, x[2 * f].z, x[2 * f + 1].z, x[2 * f].w, x[2 * f + 1].w, y.z, y.w);
+      float (&low)[8] = sums[2 * f];
+      float (&high)[8] = sums[2 * f + 1];
+      multiply_fragment(low[2 * c], low[2 * c + 1], high[2 * c], high[2 * c + 1], x[2 * f].x, x[2 * f + 1].x,
+                        x[2 * f].y, x[2 * f + 1].y, y.x, y.y);
+      multiply_fragment(low[2 * c], low[2 * c + 1], high[2 * c], high[2 * c + 1], x[2 * f].z, x[2 * f + 1].z,
+                        x[2 * f].w, x[2 * f + 1].w, y.z, y.w);
     }
   }
 }
@@ -182,8 +173,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     sweep(Operand<typename Form::Scalar> x, Places<typename Form::Scalar> places, Fold fold) {
   using T = typename Form::Scalar;
   constexpr int kSide = Form::kSide, kWidth = Form::kWidth;
-  __shared__ alignas(16) T row_tiles[2][kWidth * Form::kPitch];
-  __shared__ alignas(16) T site_tiles[2][kWidth * Form::kPitch];
+  alignas(16) __shared__ T row_tiles[2][kWidth * Form::kPitch];
+  alignas(16) __shared__ T site_tiles[2][kWidth * Form::kPitch];
   __shared__ typename Fold::Slot slots[kSide * kThreads];
   const int depth_steps = (x.cols + Form::kDepth - 1) / Form::kDepth;
   const int steps = depth_steps * static_cast<int>((places.sites.rows + kWidth - 1) / kWidth);

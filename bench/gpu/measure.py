@@ -1,18 +1,23 @@
-"""Rates of the GPU kernels beside their goals and cuBLAS, in one run. Started by bench/gpu/run.sh."""
+"""Rates of the GPU kernels beside their goals and cuBLAS, in one run. Started by bench/gpu/run.sh.
+
+Where there is no git checkout, COMMIT in the environment says which commit this is.
+"""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import importlib.util
+import os
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from steppe import _device
-from steppe.ot import _on_device
+from steppe.ot import _on_device, sliced_wasserstein_distance, sorted_targets
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,18 +35,23 @@ def seconds(run, wait=lambda: None, repeats=5):
     return float(np.median(times))
 
 
+@cache
 def normal(rows, columns, seed):
     return np.random.default_rng(seed).standard_normal((rows, columns), dtype=np.float32)
 
 
 def cublas_rate(n, m, d, tf32):
-    """Operations a second of the product alone, written out in blocks of rows; None without torch."""
+    """Operations a second of the product alone, written out in blocks of rows. TF32 needs torch: None without it."""
+    rows = min(n, 1 << 18)
     if importlib.util.find_spec("torch") is None:
-        return None
+        if tf32:
+            return None
+        x, y = _device.upload(normal(rows, d, 0)), _device.upload(normal(d, m, 1))
+        product = _device.empty((m, rows), np.float32)
+        return 2 * rows * m * d / seconds(lambda: _device.load().project(x, y, projected=product))
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    rows = min(n, 1 << 18)
     x, y = torch.randn(rows, d, device="cuda"), torch.randn(d, m, device="cuda")
     product = torch.empty(rows, m, device="cuda")
     return 2 * rows * m * d / seconds(lambda: torch.mm(x, y, out=product), torch.cuda.synchronize)
@@ -80,7 +90,7 @@ def cells(n, m, d, precision):
 def matching(b, p):
     x, y = normal(b, p, 0), normal(b, p, 1)
     xs, ys = _device.upload(x), _device.upload(y)
-    took = seconds(lambda: _on_device.sorted_targets(xs, ys))
+    took = seconds(lambda: sorted_targets(xs, ys))
     rival = torch_matching(x, y)
     beside = "no torch" if rival is None else f"torch {1e3 * rival:.1f} ms"
     return f"| sorted_targets, b = {b}, p = {p} | {1e3 * took:.1f} ms | {2 * b * p / took / 1e9:.1f} G keys/s | {beside} | 15 ms |"
@@ -88,8 +98,8 @@ def matching(b, p):
 
 def distances(n, d, p):
     x, y = _device.upload(normal(n, d, 0)), _device.upload(normal(n, d, 1))
-    directions = normal(d, p, 2)
-    took = seconds(lambda: _on_device.sliced_distances(x, y, directions, 2.0))
+    directions = _device.upload(normal(d, p, 2))
+    took = seconds(lambda: sliced_wasserstein_distance(x, y, projections=directions, device="cuda"))
     return f"| sliced distances, n = {n}, d = {d}, p = {p} | {1e3 * took:.1f} ms | {2 * n * p / took / 1e9:.1f} G keys/s | | |"
 
 
@@ -97,7 +107,7 @@ def commit():
     done = subprocess.run(
         ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
-    return done.stdout.strip() or "unknown (no git checkout)"
+    return done.stdout.strip() or os.environ.get("COMMIT", "unknown (no git checkout)")
 
 
 def main():

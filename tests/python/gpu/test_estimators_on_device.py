@@ -33,6 +33,20 @@ def test_free_weights_are_the_votes():
     np.testing.assert_allclose(cuda.votes_, cpu.votes_, rtol=1e-10)
 
 
+def test_rows_on_the_gpu(kind):
+    make, back = kind
+    X, sites = problem(np.float64)
+    expected = SemiDiscreteOT(sites, device="cuda").fit(X)
+    model = SemiDiscreteOT(sites, device="cuda").fit(make(X), sample_weight=make(np.ones(len(X))))
+    np.testing.assert_array_equal(model.potential_, expected.potential_)
+    for found, wanted in (
+        (model.predict(make(X)), expected.predict(X)),
+        (model.transform(make(X)), expected.transform(X)),
+    ):
+        assert type(found) is type(make(X))
+        np.testing.assert_array_equal(back(found), wanted)
+
+
 def test_assign_cells(kind):
     make, back = kind
     X, sites = problem(np.float64)
