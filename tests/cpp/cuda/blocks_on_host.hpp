@@ -15,8 +15,6 @@
 // Kernels without a device: what nvcc builds in, for a block whose threads are the host's. Blocks run one after the
 // other, so that shared memory is static; a race between threads of a block is one that sanitizers see.
 
-#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // of loops to unroll
-
 #define __device__
 #define __global__
 #define __shared__ static
