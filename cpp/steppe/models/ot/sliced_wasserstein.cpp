@@ -15,8 +15,7 @@ namespace steppe {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 24;
-constexpr std::size_t kFewestColumns = 8, kMostColumns = 1024;
-constexpr std::size_t kFewestRows = 2048;  // that are projected at once by each of several threads
+constexpr std::size_t kFewestColumns = 8, kMostColumns = 512;
 
 // Of projected values at a time, for each of n_threads: what the cache holds, or half of what the samples take in all.
 // The more columns meet a sample at once the less often BLAS rearranges it: of long rows that is a third of the time.
@@ -24,14 +23,14 @@ std::size_t block_bytes(std::size_t bytes_of_samples, std::size_t n_threads) {
   return std::max(kBlockBytes, bytes_of_samples / (2 * n_threads));
 }
 
-// body(begin, end) on pieces of 0..n-1 on all members; true if a stop was asked for, which ends it.
+// body(begin, end) on pieces of 0..n-1 on all members, until a stop is asked for.
 template <class Body>
-bool for_each_piece(std::size_t n, std::size_t grain, Team& team, Control& control, Body&& body) {
+void for_each_piece(std::size_t n, std::size_t grain, Team& team, Control& control, Body&& body) {
   std::atomic<std::size_t> next{0};
   const Team::Job job = [&](std::uint32_t) {
     for (std::size_t begin; (begin = next.fetch_add(grain)) < n;) body(begin, std::min(begin + grain, n));
   };
-  return team.run(job, control, [&] { next = n; });
+  team.run(job, control, [&] { next = n; });
 }
 
 // Columns at a time for each of n_threads (or ranks), as asked or up to so many bytes, so that blocks have equal sizes.
@@ -119,52 +118,32 @@ class ColumnDistances {
   ColumnSorter<T> x_sorter_, y_sorter_;
 };
 
-// projected = the rows along `directions`, in pieces of rows. A piece meets all columns of the block at once, so BLAS
-// rearranges each row once a block.
-template <class T>
-class Projection {
- public:
-  Projection(MatrixView<const T> rows, MatrixView<const T> directions, MatrixView<T> projected, std::size_t n_threads)
-      : rows_(rows), directions_(directions), projected_(projected),
-        pieces_(n_threads == 1 ? 1 : std::clamp<std::size_t>(rows.rows() / kFewestRows, 1, 2 * n_threads)) {}
-
-  std::size_t pieces() const { return pieces_; }
-
-  void make(std::size_t piece) const {
-    const std::size_t n = rows_.rows(), first = piece * n / pieces_, last = (piece + 1) * n / pieces_;
-    kernels::project(some_rows(rows_, first, last), directions_, some_columns(projected_, first, last));
-  }
-
- private:
-  MatrixView<const T> rows_, directions_;
-  MatrixView<T> projected_;
-  std::size_t pieces_;
-};
-
 template <class T>
 void distances_alone(const SlicedSample<T>& x, const SlicedSample<T>& y, MatrixView<const T> directions,
                      const SlicedParams& params, Team& team, Control& control, std::span<double> distances) {
   const std::size_t n = x.rows.rows(), m = y.rows.rows();
-  const std::size_t bytes = team.size() * block_bytes((n + m) * directions.rows() * sizeof(T), team.size());
-  const std::size_t columns = columns_of_block(params.block_columns, bytes, (n + m) * sizeof(T), distances.size(), 1);
-  AlignedVector<T> x_values(columns * n), y_values(columns * m);
-  for (std::size_t begin = 0; begin < distances.size(); begin += columns) {
-    const std::size_t block = std::min(columns, distances.size() - begin);
-    const MatrixView<T> x_block(x_values.data(), block, n), y_block(y_values.data(), block, m);
-    const auto along = some_columns(directions, begin, begin + block);
-    const Projection<T> of_x(x.rows, along, x_block, team.size()), of_y(y.rows, along, y_block, team.size());
-    const auto project = [&](std::size_t piece, std::size_t) {
-      piece < of_x.pieces() ? of_x.make(piece) : of_y.make(piece - of_x.pieces());
-    };
-    if (for_each_piece(of_x.pieces() + of_y.pieces(), 1, team, control, project)) return;
-    std::atomic<std::size_t> next{0};
-    const Team::Job measure = [&](std::uint32_t) {
-      ColumnDistances<T> distance(x.weights, y.weights, n, m, params.p);
-      for (std::size_t j; (j = next.fetch_add(1)) < block;)
-        distances[begin + j] = distance(x_block.row(j), y_block.row(j));
-    };
-    if (team.run(measure, control, [&] { next = block; })) return;
-  }
+  const std::size_t bytes = block_bytes((n + m) * directions.rows() * sizeof(T), team.size());
+  const std::size_t columns =
+      columns_of_block(params.block_columns, bytes, (n + m) * sizeof(T), distances.size(), team.size());
+  struct Workspace {
+    AlignedVector<T> x, y;
+    ColumnDistances<T> distances;
+  };
+  std::atomic<std::size_t> next{0};
+  const Team::Job job = [&](std::uint32_t) {
+    Workspace work{AlignedVector<T>(columns * n), AlignedVector<T>(columns * m),
+                   ColumnDistances<T>(x.weights, y.weights, n, m, params.p)};
+    for (std::size_t begin; (begin = next.fetch_add(columns)) < distances.size();) {
+      const std::size_t end = std::min(begin + columns, distances.size());
+      const MatrixView<T> x_block(work.x.data(), end - begin, n), y_block(work.y.data(), end - begin, m);
+      kernels::project(x.rows, some_columns(directions, begin, end), x_block);
+      kernels::project(y.rows, some_columns(directions, begin, end), y_block);
+      for (std::size_t j = begin; j < end; ++j) {
+        distances[j] = work.distances(x_block.row(j - begin), y_block.row(j - begin));
+      }
+    }
+  };
+  team.run(job, control, [&] { next = distances.size(); });
 }
 
 // A block of columns of one sample: this rank's rows of all of them, and its share of them whole.
