@@ -171,7 +171,7 @@ def test_a_far_site_gets_its_mass(device):
 
 
 @pytest.mark.parametrize("cost", COSTS)
-@pytest.mark.parametrize("exponent", [-60, 60, -400])
+@pytest.mark.parametrize("exponent", [-60, 60, -400, 240])
 def test_scales(cost, exponent, device):
     X, sites = problem(48, 8)
     factor, power = 2.0**exponent, 2 if cost == "sqeuclidean" else 1
@@ -181,6 +181,24 @@ def test_scales(cost, exponent, device):
     )
     assert scaled.cost_ == pytest.approx(expected.cost_ * factor**power, rel=1e-9)
     np.testing.assert_array_equal(scaled.predict(X * factor), expected.predict(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_subnormal_points(dtype, device):
+    """Costs that are subnormal numbers are those of whole numbers, to the last digit; so are potentials rounded."""
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    X, sites = np.arange(12.0)[:, None], np.array([[1.0], [4.0], [9.0]])
+    expected = fit(X, sites, cost="euclidean", device=device)
+    model = fit((X * tiny).astype(dtype), (sites * tiny).astype(dtype), cost="euclidean", device=device)
+    assert model.cost_ == pytest.approx(expected.cost_ * tiny, rel=1e-5, abs=2 * tiny)
+
+
+def test_columns_of_zero_variance(device):
+    X, sites = problem(40, 8)
+    flat = [np.insert(points, 1, 7.3, axis=1) for points in (X, sites)]
+    model, expected = fit(*flat, device=device), fit(X, sites, device=device)
+    assert model.cost_ == pytest.approx(expected.cost_, rel=1e-9)
+    np.testing.assert_allclose(model.gradient_[:, 1], 0, atol=1e-12)
 
 
 def test_float32(device):
