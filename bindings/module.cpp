@@ -14,5 +14,6 @@ PYBIND11_MODULE(_core, module) {
   register_metric(module);
   register_ranking(module);
   register_ot_sliced(module);
+  register_device(module);
   register_ot(module);
 }

@@ -119,9 +119,14 @@ std::unique_ptr<FitSession> semi_discrete_session(const py::array& x, py::object
                                                   Link& link, const std::vector<std::size_t>& ends,
                                                   const std::vector<double>& measure_weights, py::object site_weights,
                                                   py::object start, double start_reg, bool squared, double reg,
-                                                  double tol, std::uint64_t batch_rows, std::uint32_t n_threads) {
-  const SemiDiscreteParams params{
-      .squared = squared, .reg = reg, .tol = tol, .batch_rows = batch_rows, .n_threads = n_threads};
+                                                  double tol, std::uint64_t batch_rows, std::uint32_t n_threads,
+                                                  bool on_device) {
+  const SemiDiscreteParams params{.squared = squared,
+                                  .reg = reg,
+                                  .tol = tol,
+                                  .batch_rows = batch_rows,
+                                  .n_threads = n_threads,
+                                  .on_device = on_device};
   const TransportArrays arrays{std::move(weights), std::move(site_weights), std::move(start)};
   const auto make = [&]<class T>(T) {
     require(py::isinstance<NdArray<T>>(sites), "sites: are of another dtype than X");
@@ -144,7 +149,7 @@ void register_ot(py::module_& module) {
   module.def("semi_discrete_session", &semi_discrete_session, py::arg("X"), py::arg("weights"), py::arg("sites"),
              py::kw_only(), py::arg("link"), py::arg("ends"), py::arg("measure_weights"), py::arg("site_weights"),
              py::arg("start"), py::arg("start_reg"), py::arg("squared"), py::arg("reg"), py::arg("tol"),
-             py::arg("batch_rows"), py::arg("n_threads"), py::keep_alive<0, 4>(),
+             py::arg("batch_rows"), py::arg("n_threads"), py::arg("on_device"), py::keep_alive<0, 4>(),
              "Collective. A fit of semi-discrete transport; the rows of measure k end before row ends[k].");
 }
 

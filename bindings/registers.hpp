@@ -14,6 +14,7 @@ void register_blas(pybind11::module_& module);
 void register_metric(pybind11::module_& module);
 void register_ranking(pybind11::module_& module);
 void register_ot_sliced(pybind11::module_& module);
+void register_device(pybind11::module_& module);
 void register_ot(pybind11::module_& module);
 
 }  // namespace steppe::bindings

@@ -1,4 +1,5 @@
-# The extension modules of the Python package: _core (no MPI) and _mpi (one file, linked to the MPI found here).
+# The extension modules of the Python package: _core (neither MPI nor CUDA), _mpi (one file, linked to the
+# MPI found here) and _cuda.
 find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
 find_package(pybind11 CONFIG REQUIRED)
 
@@ -31,4 +32,9 @@ if(TARGET steppe_mpi)
   target_link_libraries(_mpi PRIVATE $<TARGET_FILE:steppe_mpi> $<TARGET_FILE:steppe> ${MPI_CXX_LIBRARIES})
   target_include_directories(_mpi PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
   add_dependencies(_mpi steppe_mpi steppe)
+endif()
+
+if(TARGET steppe_cuda)
+  steppe_python_module(_cuda bindings/cuda_module.cpp)
+  target_link_libraries(_cuda PRIVATE steppe_cuda)
 endif()

@@ -9,7 +9,8 @@ function(steppe_target target)
     POSITION_INDEPENDENT_CODE ON)
   # -fopenmp-simd honours `#pragma omp simd` and links no OpenMP runtime.
   # -fno-math-errno: sqrt in a loop is an instruction and no call; its values are the same.
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -fopenmp-simd -fno-math-errno)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -fopenmp-simd -fno-math-errno>)
   if(STEPPE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${STEPPE_SANITIZE} -fno-omit-frame-pointer)
     if(STEPPE_SANITIZE MATCHES undefined)

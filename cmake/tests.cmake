@@ -1,18 +1,22 @@
-# One program with every C++ test, and one ctest entry for each file of tests. Tests under tests/cpp/mpi/ need ranks.
+# One program with every C++ test, and one ctest entry for each file of tests. Tests under tests/cpp/mpi/ need
+# ranks, those under tests/cpp/gpu/ a device.
 find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h REQUIRED)
 include(cmake/system_blas.cmake)
 
 file(GLOB_RECURSE STEPPE_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*.cpp)
-list(FILTER STEPPE_TEST_SOURCES EXCLUDE REGEX "/tests/cpp/(main\\.cpp|mpi/)")
+list(FILTER STEPPE_TEST_SOURCES EXCLUDE REGEX "/tests/cpp/(main\\.cpp|mpi/|gpu/)")
 steppe_leave_out_blas(STEPPE_TEST_SOURCES)
 file(GLOB STEPPE_MPI_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/mpi/*.cpp)
+
+# Kernels that run on the host there ask nvcc to unroll their loops.
+set_source_files_properties(tests/cpp/cuda/test_sweep.cpp PROPERTIES COMPILE_OPTIONS -Wno-unknown-pragmas)
 
 function(steppe_test_program program)
   add_executable(${program} ${ARGN})
   steppe_target(${program})
   # The library keeps its optimisation; the tests' own instantiations of the engine would double the time of a build.
   target_compile_options(${program} PRIVATE -O1)
-  target_include_directories(${program} PRIVATE ${DOCTEST_INCLUDE_DIR} ${PROJECT_SOURCE_DIR}/tests/cpp)
+  target_include_directories(${program} PRIVATE ${DOCTEST_INCLUDE_DIR} ${PROJECT_SOURCE_DIR}/tests/cpp ${PROJECT_SOURCE_DIR})
 endfunction()
 
 steppe_test_program(steppe_tests tests/cpp/main.cpp ${STEPPE_TEST_SOURCES})
@@ -33,6 +37,14 @@ if(TARGET steppe_mpi AND STEPPE_MPI_TEST_SOURCES)
              $<TARGET_FILE:steppe_mpi_tests>)
     set_tests_properties(mpi_${ranks} PROPERTIES TIMEOUT 300 PROCESSORS 2)
   endforeach()
+endif()
+
+if(TARGET steppe_cuda)
+  file(GLOB STEPPE_GPU_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/gpu/*.cpp)
+  steppe_test_program(steppe_gpu_tests ${STEPPE_GPU_TEST_SOURCES})
+  target_link_libraries(steppe_gpu_tests PRIVATE steppe_cuda)
+  add_test(NAME gpu COMMAND steppe_gpu_tests)
+  set_tests_properties(gpu PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
 
 if(NOT STEPPE_SANITIZE)

@@ -49,8 +49,10 @@ def test_one_file_includes_mpi():
 
 
 def test_cuda_stays_under_cuda():
-    strays = {name for name in who_includes(r"^(cuda|cub/|cublas|thrust/)") if not name.startswith("cuda/")}
+    strays = {name for name in who_includes(r"^(cuda[^/]|cub/|cublas|thrust/|mma\.h)") if not name.startswith("cuda/")}
     assert strays == set()
+    callers = {name for name in who_includes(r"^cuda/") if not name.startswith(("cuda/", "tests/cpp/"))}
+    assert callers == {"bindings/cuda_module.cpp"}
 
 
 def test_pybind11_stays_under_bindings():

@@ -29,6 +29,7 @@ from steppe.ot import SemiDiscreteOT, assign_cells
 POINTS, SITES, FEATURES = 100_000, 1024, 64
 BLOCK = {1: 1024, 2: 2048}
 WANTED = 0.02  # mass error
+POT_BUDGETS = ((32, 4_000), (32, 64_000), (32, 256_000), (256, 64_000), (256, 256_000))  # batch size x steps
 PAUSE = 0.1  # seconds in which the threads of the one before, which spin for a while, fall asleep
 
 
@@ -132,7 +133,7 @@ def semi_discrete(d: int, limit: float) -> list[str]:
         ours = time.perf_counter() - start
         lines.append(row(f"steppe, {threads} thread{'s' * (threads > 1)}", d, ours, model.cost_, model.mass_error_, ""))
     with threadpool_limits(2):
-        for batch, steps in ((32, 4_000), (256, 4_000), (256, 8_000)):
+        for batch, steps in POT_BUDGETS:
             draws = np.random.default_rng(1)
             start = time.perf_counter()
             potential = solve_semidiscrete(

@@ -12,7 +12,6 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 os.environ.pop("OPENBLAS_CORETYPE", None)  # every BLAS shall use the best kernel of this machine
 
@@ -23,6 +22,8 @@ from threadpoolctl import threadpool_limits
 
 import steppe
 from steppe.ot import sliced_wasserstein_distance, sorted_targets
+
+PAUSE = 0.1  # seconds in which the threads of the one before, which spin for a while, fall asleep
 
 
 def problem(rows: int, features: int, projections: int) -> tuple[np.ndarray, ...]:
@@ -58,7 +59,7 @@ def targets_by_hand(x: np.ndarray, y: np.ndarray, kind: str = "quicksort") -> np
 
 
 def interleaved(calls: dict[str, Callable], repeats: int, once: frozenset[str] = frozenset()) -> dict[str, float]:
-    """Median seconds of each, all run once before any runs again: what disturbs the machine disturbs all."""
+    """Seconds of the best run of each, all run once before any runs again: what else runs here then counts least."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in (call for name, call in calls.items() if name not in once):
         call()
@@ -66,10 +67,11 @@ def interleaved(calls: dict[str, Callable], repeats: int, once: frozenset[str] =
         for name, call in calls.items():
             if repeat and name in once:
                 continue
+            time.sleep(PAUSE)
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in seconds.items()}
+    return {name: min(values) for name, values in seconds.items()}
 
 
 def limited(threads: int, call: Callable) -> Callable:
@@ -146,7 +148,7 @@ def main() -> None:
         "",
         f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, steppe "
         f"{steppe.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}, POT {ot.__version__}. "
-        f"{args.rows:,} rows of each sample, {args.projections:,} given projections, p = 2, float32; medians of "
+        f"{args.rows:,} rows of each sample, {args.projections:,} given projections, p = 2, float32; best of "
         f"{args.repeats} interleaved runs (POT: 1 run, on all threads). steppe and NumPy agree with float64 to 1e-5, POT, whose masses are float32 too, to 1e-4.",
         "",
         "Goals on 2 threads: 1.6 times NumPy by hand (projections (p, n), `np.sort` on rows, in place); 80 times POT at "

@@ -195,6 +195,11 @@ def random_directions(
 def pair_directions(
     X: NDArray[Any], Y: NDArray[Any], n_projections: int, *, seed: int, n_threads: int
 ) -> NDArray[Any]: ...
+def set_device_kernels(capsule: Any) -> None: ...
+def dlpack_contents(capsule: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], str, int, int]: ...
+def dlpack_capsule(
+    owner: Any, pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], typestr: str, device: tuple[int, int]
+) -> Any: ...
 def assign_cells(
     X: NDArray[Any],
     sites: NDArray[Any],
@@ -220,4 +225,5 @@ def semi_discrete_session(
     tol: float,
     batch_rows: int,
     n_threads: int,
+    on_device: bool,
 ) -> FitSession: ...

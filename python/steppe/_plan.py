@@ -12,6 +12,8 @@ import joblib
 import numpy as np
 from sklearn.utils import check_random_state
 
+from steppe import _device
+
 if TYPE_CHECKING:
     from steppe import _core
     from steppe.parallel import Cluster
@@ -155,11 +157,7 @@ def resolve_device(estimator: Any) -> str:
 def _why_no_cuda(estimator: Any) -> str | None:
     if "cuda" not in estimator._devices:
         return f"{type(estimator).__name__} has no CUDA kernels"
-    try:
-        from steppe import _cuda  # noqa: F401
-    except ImportError as error:
-        return f"this build of steppe has no working CUDA module ({error})"
-    return None
+    return _device.why_no_cuda()
 
 
 def available_memory() -> int:

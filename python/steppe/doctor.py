@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steppe import _core
+from steppe import _core, _device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,13 +110,19 @@ def _blas() -> list[Finding]:
 
 
 def _cuda() -> list[Finding]:
-    if importlib.util.find_spec("steppe._cuda") is None:
-        return [Finding("none", "CUDA", "this build has no CUDA part; device='cpu' is all there is")]
+    why = _device.why_no_cuda()
+    if why is not None:
+        return [Finding("none", "CUDA", f"{why}; device='cpu' is all there is")]
+    cuda = _device.load()
+    facts = cuda.device_facts()
+    major, minor = facts["compute_capability"]
+    found = [
+        Finding("ok", "CUDA", f"{facts['name']}, compute capability {major}.{minor}, {facts['memory'] / 1e9:.0f} GB")
+    ]
     try:
-        importlib.import_module("steppe._cuda")
-    except ImportError as error:
-        return [Finding("FAIL", "CUDA", str(error))]
-    return [Finding("ok", "CUDA", "the CUDA part loads")]
+        return [*found, Finding("ok", "cuBLAS", cuda.cublas_path())]
+    except RuntimeError as error:
+        return [*found, Finding("none", "cuBLAS", str(error))]
 
 
 def _mpi() -> list[Finding]:

@@ -36,16 +36,16 @@ def line(x, y, p, **options):
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-12)])
 @pytest.mark.parametrize("p", [1, 2, 3, 1.5])
 @pytest.mark.parametrize("n, m", [(60, 60), (60, 41), (1, 60), (1, 1), (7, 700)])
-def test_value_is_that_of_the_reference(n, m, p, dtype, tolerance):
+def test_value_is_that_of_the_reference(n, m, p, dtype, tolerance, device):
     X, Y = samples(n, m, dtype=dtype)
     P = sphere(5, 13, dtype)
-    value, projected = sliced_wasserstein_distance(X, Y, projections=P, p=p, return_projected=True)
+    value, projected = sliced_wasserstein_distance(X, Y, projections=P, p=p, return_projected=True, device=device)
     assert value == pytest.approx(reference.sliced_wasserstein(X, Y, P, p), rel=tolerance)
     np.testing.assert_allclose(projected.distances, reference.distances(X, Y, P, p), rtol=tolerance)
     np.testing.assert_array_equal(projected.projections, P)
-    np.testing.assert_array_equal(projected.X, X @ P)
-    np.testing.assert_array_equal(projected.Y, Y @ P)
-    largest = sliced_wasserstein_distance(X, Y, projections=P, p=p, reduce="max")
+    for found, expected in ((projected.X, X @ P), (projected.Y, Y @ P)):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0 if device == "cpu" else tolerance)
+    largest = sliced_wasserstein_distance(X, Y, projections=P, p=p, reduce="max", device=device)
     assert largest == projected.distances.max()
 
 
@@ -64,34 +64,34 @@ def test_weights(p, dtype, tolerance):
     assert value == pytest.approx(again, rel=tolerance)
 
 
-def test_known_values_on_the_line():
+def test_known_values_on_the_line(device):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=40), rng.normal(size=40)
-    assert line(x, y, 1) == pytest.approx(scipy.stats.wasserstein_distance(x, y))
-    assert line(x, y[:23], 1) == pytest.approx(scipy.stats.wasserstein_distance(x, y[:23]))
-    assert line([0, 1, 5], [4, -2, 3], 2) == pytest.approx(np.sqrt((4 + 4 + 1) / 3))
-    assert line([0], [3], 4) == pytest.approx(3)
-    assert line([0, 0], [1], 2) == pytest.approx(1)
+    assert line(x, y, 1, device=device) == pytest.approx(scipy.stats.wasserstein_distance(x, y))
+    assert line(x, y[:23], 1, device=device) == pytest.approx(scipy.stats.wasserstein_distance(x, y[:23]))
+    assert line([0, 1, 5], [4, -2, 3], 2, device=device) == pytest.approx(np.sqrt((4 + 4 + 1) / 3))
+    assert line([0], [3], 4, device=device) == pytest.approx(3)
+    assert line([0, 0], [1], 2, device=device) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
-def test_no_assignment_is_cheaper(p):
+def test_no_assignment_is_cheaper(p, device):
     rng = np.random.default_rng(p)
     for n in (1, 2, 9, 30):
         x, y = rng.normal(size=n), rng.normal(size=n)
         cost = np.abs(x[:, None] - y[None, :]) ** p
         best = cost[scipy.optimize.linear_sum_assignment(cost)].mean()
-        assert line(x, y, p) == pytest.approx(best ** (1 / p), rel=1e-12)
+        assert line(x, y, p, device=device) == pytest.approx(best ** (1 / p), rel=1e-12)
 
 
 @pytest.mark.parametrize("p", [1, 2, 5])
-def test_translation(p):
+def test_translation(p, device):
     X, _ = samples(200)
     shift = np.array([1.0, -2.0, 0.5, 0.0, 3.0])
     P = sphere(5, 40)
     expected = np.mean(np.abs(shift @ P) ** p) ** (1 / p)
-    assert sliced_wasserstein_distance(X, X + shift, projections=P, p=p) == pytest.approx(expected)
-    assert sliced_wasserstein_distance(X, X, projections=P, p=p) == 0
+    assert sliced_wasserstein_distance(X, X + shift, projections=P, p=p, device=device) == pytest.approx(expected)
+    assert sliced_wasserstein_distance(X, X, projections=P, p=p, device=device) == 0
 
 
 def test_gaussians():
@@ -117,12 +117,12 @@ def test_random_directions_are_uniform_on_the_sphere_and_depend_on_seed_and_colu
     assert scipy.stats.kstest(flat, "uniform", (-1, 2)).pvalue > 1e-3
 
 
-def test_random_state():
+def test_random_state(device):
     X, Y = samples()
-    value = sliced_wasserstein_distance(X, Y, random_state=5)
-    assert value == sliced_wasserstein_distance(X, Y, random_state=5)
-    assert value != sliced_wasserstein_distance(X, Y, random_state=6)
-    drawn = sliced_wasserstein_distance(X, Y, random_state=5, return_projected=True)[1]
+    value = sliced_wasserstein_distance(X, Y, random_state=5, device=device)
+    assert value == sliced_wasserstein_distance(X, Y, random_state=5, device=device)
+    assert value != sliced_wasserstein_distance(X, Y, random_state=6, device=device)
+    drawn = sliced_wasserstein_distance(X, Y, random_state=5, return_projected=True, device=device)[1]
     assert drawn.projections.shape == (5, 100)
 
 
@@ -143,36 +143,38 @@ def test_blocks_and_threads_do_not_matter(sizes, dtype, tolerance):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("p", [1, 2, 7])
-def test_huge_and_tiny_scales(p, dtype):
+def test_huge_and_tiny_scales(p, dtype, device):
     x = np.arange(1.0, 9.0)
     y = np.arange(2.0, 10.0)
     smallest, largest = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
     for scale in (smallest, np.finfo(dtype).tiny, 1e-30, 1e30, largest / 16):
-        value = line((scale * x).astype(dtype), (scale * y).astype(dtype), p, projections=np.ones((1, 1), dtype))
+        value = line(
+            (scale * x).astype(dtype), (scale * y).astype(dtype), p, projections=np.ones((1, 1), dtype), device=device
+        )
         assert value == pytest.approx(float(scale), rel=1e-5, abs=0)
     far = {"x": np.array([-largest]), "y": np.array([largest / 2]), "p": p, "projections": np.ones((1, 1), dtype)}
     if dtype == np.float32:
-        assert line(**far) == pytest.approx(1.5 * float(largest), rel=1e-6)
+        assert line(**far, device=device) == pytest.approx(1.5 * float(largest), rel=1e-6)
     else:
         with pytest.raises(ValueError, match="overflow float64"):
-            line(**far)
+            line(**far, device=device)
 
 
-def test_zeros_of_both_signs_and_constant_columns():
+def test_zeros_of_both_signs_and_constant_columns(device):
     X, Y = samples(50)
     X[:, 1], Y[:, 1] = 0.0, -0.0
     X[:, 2] = Y[:, 2] = 3.25
-    _, projected = sliced_wasserstein_distance(X, Y, projections=np.eye(5), return_projected=True)
+    _, projected = sliced_wasserstein_distance(X, Y, projections=np.eye(5), return_projected=True, device=device)
     assert projected.distances[1] == 0
     assert projected.distances[2] == 0
     Y[:, 2] = 5.0
-    assert sliced_wasserstein_distance(X, Y, projections=np.eye(5)[:, 2:3]) == 1.75
+    assert sliced_wasserstein_distance(X, Y, projections=np.eye(5)[:, 2:3], device=device) == 1.75
 
 
-def test_overflowing_projections_are_refused():
+def test_overflowing_projections_are_refused(device):
     X = np.full((3, 4), 2e38, dtype=np.float32)
     with pytest.raises(ValueError, match=r"projections overflow float32.*float64"):
-        sliced_wasserstein_distance(X, -X, projections=np.ones((4, 1), np.float32))
+        sliced_wasserstein_distance(X, -X, projections=np.ones((4, 1), np.float32), device=device)
 
 
 def test_inputs_of_other_kinds():
@@ -207,7 +209,7 @@ def test_inputs_of_other_kinds():
         ({"Y_weights": -np.ones(60)}, "Y_weights: contains negative"),
         ({"X_weights": np.full(60, np.nan)}, "X_weights: contains NaN"),
         ({"n_jobs": 0}, "n_jobs: got 0"),
-        ({"device": "cuda"}, "device: 'cuda' was asked for, but .* no CUDA kernels"),
+        ({"device": "cuda", "X_weights": np.ones(60)}, "device: 'cuda' is for .* weights are given; use device='cpu'"),
         ({"device": "tpu"}, "device: got 'tpu'"),
     ],
     ids=str,
@@ -217,6 +219,20 @@ def test_bad_input_is_named(change, message):
     arguments = {"X": X, "Y": Y, **change}
     with pytest.raises(ValueError, match=message):
         sliced_wasserstein_distance(arguments.pop("X"), arguments.pop("Y"), **arguments)
+
+
+def test_device_of_weights_and_ranks():
+    """What the GPU has no kernels for is computed on the CPU, or refused where the GPU was asked for."""
+    X, Y = samples()
+    expected = sliced_wasserstein_distance(X, Y, X_weights=np.ones(60), random_state=0)
+    assert sliced_wasserstein_distance(X, Y, X_weights=np.ones(60), random_state=0, device="auto") == expected
+
+    def work(cluster):
+        with pytest.raises(ValueError, match=r"device: 'cuda' is for one rank .* 2 ranks; use"):
+            sliced_wasserstein_distance(X, Y, cluster=cluster, device="cuda")
+        return sliced_wasserstein_distance(X[cluster.rank :: 2], Y, random_state=0, cluster=cluster, device="auto")
+
+    assert len(set(Cluster._threads(2, work))) == 1
 
 
 # --- targets ---

@@ -318,16 +318,22 @@ void sort_by(Range<K> range, const K* pivots, std::size_t n_pivots) {
   sort_range<K>({range.keys + n_low, range.scratch, n_high, true, depth}, pivots + middle + 1, n_pivots - middle - 1);
 }
 
-template <class K>
-void sort_keys(K* keys, K* scratch, std::size_t n) {
-  const auto depth = static_cast<unsigned>(3 * std::bit_width(n) + 8);
-  sort_range<K>({keys, scratch, n, false, depth}, nullptr, 0);
-}
+unsigned usual_depth(std::size_t n) { return static_cast<unsigned>(3 * std::bit_width(n) + 8); }
 
 }  // namespace
 
-void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept { sort_keys(keys, scratch, n); }
-void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept { sort_keys(keys, scratch, n); }
+void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept {
+  sort_wide(keys, scratch, n, usual_depth(n));
+}
+void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept {
+  sort_wide(keys, scratch, n, usual_depth(n));
+}
+void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n, unsigned depth) noexcept {
+  sort_range<std::int32_t>({keys, scratch, n, false, depth}, nullptr, 0);
+}
+void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n, unsigned depth) noexcept {
+  sort_range<std::int64_t>({keys, scratch, n, false, depth}, nullptr, 0);
+}
 
 }  // namespace steppe::kernels
 
@@ -337,6 +343,12 @@ namespace steppe::kernels {
 
 void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n) noexcept { sort_digits(keys, scratch, n); }
 void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n) noexcept { sort_digits(keys, scratch, n); }
+void sort_wide(std::int32_t* keys, std::int32_t* scratch, std::size_t n, unsigned) noexcept {
+  sort_digits(keys, scratch, n);
+}
+void sort_wide(std::int64_t* keys, std::int64_t* scratch, std::size_t n, unsigned) noexcept {
+  sort_digits(keys, scratch, n);
+}
 
 }  // namespace steppe::kernels
 

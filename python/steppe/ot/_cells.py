@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from sklearn.utils import check_array
-
 from steppe import _core
-from steppe._plan import resolve_device, resolve_n_jobs
+from steppe._plan import resolve_n_jobs
+from steppe.ot import _on_device
+from steppe.ot._checks import check_cost, check_device, check_points, check_potential, check_same_width
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-COSTS = ("sqeuclidean", "euclidean")
-
-
-DEVICES = ("cpu",)
-"""Where the kernels of the cells are."""
+    from numpy.typing import ArrayLike
 
 
 def assign_cells(
@@ -80,12 +73,13 @@ def assign_cells(
     >>> assign_cells([[0.0], [1.0], [4.0]], [[0.0], [3.0]], [0.0, 4.0])
     array([0, 1, 1], dtype=int32)
     """
+    check_cost(cost)
+    if check_device(device, "assign_cells") == "cuda":
+        return _on_device.assign_cells(X, sites, potential, cost=cost, return_cost=return_cost)
     points = check_points(X, "X")
     places = check_points(sites, "sites", points.dtype)
     check_same_width(points, places)
     phi = check_potential(potential, len(places))
-    check_cost(cost)
-    check_device(device, "assign_cells")
     labels, costs = _core.assign_cells(
         points,
         places,
@@ -95,40 +89,3 @@ def assign_cells(
         n_threads=resolve_n_jobs(n_jobs),
     )
     return (labels, costs) if return_cost else labels
-
-
-def check_points(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
-    """A C-ordered matrix of finite numbers with at least one row and column."""
-    accepted = [np.float64, np.float32] if dtype is None else dtype
-    return np.asarray(check_array(values, dtype=accepted, order="C", input_name=name))
-
-
-def check_same_width(points: NDArray[Any], places: NDArray[Any]) -> None:
-    if points.shape[1] != places.shape[1]:
-        raise ValueError(
-            f"sites: has shape {places.shape} and X has shape {points.shape}: give both the same number of columns"
-        )
-
-
-def check_potential(potential: Any, n_sites: int) -> NDArray[np.float64]:
-    """Finite potentials, one for each site; zeros for None."""
-    if potential is None:
-        return np.zeros(n_sites)
-    phi = np.ascontiguousarray(potential, dtype=np.float64)
-    if phi.shape != (n_sites,):
-        raise ValueError(f"potential: has shape {phi.shape}, expected ({n_sites},): one number for each site")
-    if not np.isfinite(phi).all():
-        raise ValueError("potential: contains NaN or infinity; give finite numbers")
-    return phi
-
-
-def check_cost(cost: Any) -> None:
-    if cost not in COSTS:
-        raise ValueError(f"cost: got {cost!r}; choose one of {list(COSTS)}")
-
-
-def check_device(device: Any, name: str) -> str:
-    """The device that the function `name` runs on."""
-    if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f"device: got {device!r}; choose 'cpu', 'cuda' or 'auto'")
-    return resolve_device(type(name, (), {"device": device, "_devices": DEVICES})())

@@ -14,9 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from steppe import _core
 from steppe._base import BaseSteppeEstimator
-from steppe._plan import resolve_n_jobs
+from steppe._device import is_on_device, to_host, view
+from steppe._plan import resolve_device, resolve_n_jobs
 from steppe._validation import check_points, check_rows
-from steppe.ot._cells import COSTS, DEVICES
+from steppe.ot import _on_device
+from steppe.ot._checks import COSTS, DEVICES, refuse_device_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,7 +206,9 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, d)
-            The points, float32 or float64; anything else is computed in float64. Sparse rows are made dense.
+            The points, float32 or float64; anything else is computed in float64. Sparse rows are made dense. With
+            ``device="cuda"`` an array on the GPU, too, of which the host keeps a copy during the fit: starts and the
+            gradient are computed there.
         y : None
             Ignored.
         sample_weight : array-like of shape (n,), float or None, default=None
@@ -224,6 +228,8 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             If the data or a parameter does not make sense.
         """
         plan = self._plan()
+        with plan.cluster.agree():
+            X, sample_weight = (_copy_on_host(self, *given) for given in ((X, "X"), (sample_weight, "sample_weight")))
         rows, row_weights = check_points(self, plan, X, sample_weight)
         points = rows.toarray() if scipy.sparse.issparse(rows) else rows
         sites = self._sites_of(plan, points)
@@ -259,6 +265,7 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             tol=float(self.tol),
             batch_rows=0 if self.batch_size is None else int(self.batch_size),
             n_threads=plan.n_threads,
+            on_device=plan.device == "cuda",
         )
         self.sites_ = sites
         self._fixed_weights = p
@@ -266,8 +273,10 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         self._run(plan, session, problem={**problem, "measure_weights": shares})
         return self
 
-    def predict(self, X: Any) -> NDArray[np.int32]:
+    def predict(self, X: Any) -> Any:
         """The cell of each point; for a barycentre of several measures the nearest site.
+
+        With ``device="cuda"`` X may be an array on the GPU; labels are then of its kind.
 
         Parameters
         ----------
@@ -278,12 +287,13 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         int32 ndarray of shape (n,)
         """
         check_is_fitted(self)
-        rows = check_rows(self, X)
-        rows = rows.toarray() if scipy.sparse.issparse(rows) else rows
-        dtype = self.sites_.dtype
         potential = self.potential_ if self.potential_.ndim == 1 else np.zeros(len(self.sites_))
+        if resolve_device(self) == "cuda":
+            rows = X if is_on_device(X) else self._dense_rows(X)
+            return _on_device.assign_cells(rows, self.sites_, potential, cost=self.cost, return_cost=False)
+        refuse_device_array(X, "X")
         labels, _ = _core.assign_cells(
-            np.ascontiguousarray(rows, dtype=dtype),
+            self._dense_rows(X),
             np.ascontiguousarray(self.sites_),
             np.ascontiguousarray(potential, dtype=np.float64),
             squared=self.cost == "sqeuclidean",
@@ -292,8 +302,8 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         )
         return np.asarray(labels)
 
-    def transform(self, X: Any) -> NDArray[Any]:
-        """The site that each point is sent to.
+    def transform(self, X: Any) -> Any:
+        """The site that each point is sent to, of the kind of X.
 
         Parameters
         ----------
@@ -304,7 +314,15 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
         ndarray of shape (n, d), the sites' dtype
         """
         labels = self.predict(X)
+        if is_on_device(X):
+            return _on_device.take_rows(self.sites_, labels, like=X)
         return np.asarray(self.sites_[labels])
+
+    def _dense_rows(self, X: Any) -> NDArray[Any]:
+        """Checked rows in C order and the sites' dtype."""
+        rows = check_rows(self, X)
+        rows = rows.toarray() if scipy.sparse.issparse(rows) else rows
+        return np.ascontiguousarray(rows, dtype=self.sites_.dtype)
 
     def _sites_of(self, plan: FitPlan, points: NDArray[Any]) -> NDArray[Any]:
         """Collective. The sites, equal on all ranks, in the dtype of the points."""
@@ -378,6 +396,15 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             "dual_gap_": float(result["dual_gap"][0]),
             "_annealed_to": float(result["annealed_to"][0]),
         }
+
+
+def _copy_on_host(model: SemiDiscreteOT, values: Any, name: str) -> Any:
+    """`values`, or a copy of them where they are on a GPU that the model uses."""
+    if not is_on_device(values):
+        return values
+    if resolve_device(model) != "cuda":
+        refuse_device_array(values, name)
+    return to_host(view(values, name))
 
 
 def _check_measure_weights(weights: Any, n_measures: int) -> NDArray[np.float64]:

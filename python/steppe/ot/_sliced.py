@@ -1,18 +1,18 @@
-"""Sliced Wasserstein distances, and the targets and directions of learning by them."""
+"""Sliced Wasserstein distances, and the targets of learning by them."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import check_array
 from threadpoolctl import ThreadpoolController
 
-from steppe import _core
-from steppe._plan import make_seed, resolve_n_jobs
+from steppe import _core, _device
+from steppe._plan import resolve_n_jobs
+from steppe.ot import _on_device
+from steppe.ot._checks import check_device, check_order, check_pair
+from steppe.ot._directions import directions_of
 from steppe.parallel import cluster_or_alone
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from steppe.parallel import Cluster
 
-__all__ = ["Projected", "separating_directions", "sliced_wasserstein_distance", "sorted_targets"]
+__all__ = ["Projected", "sliced_wasserstein_distance", "sorted_targets"]
 
 
 class Projected(NamedTuple):
     """What ``return_projected=True`` adds to a sliced Wasserstein distance.
+
+    With ``device="cuda"`` all but the distances are of the kind of the first sample.
 
     Attributes
     ----------
@@ -37,9 +39,9 @@ class Projected(NamedTuple):
     """
 
     distances: NDArray[np.float64]
-    projections: NDArray[Any]
-    X: NDArray[Any]
-    Y: NDArray[Any]
+    projections: Any
+    X: Any
+    Y: Any
 
 
 def sliced_wasserstein_distance(
@@ -88,8 +90,9 @@ def sliced_wasserstein_distance(
         Threads, with scikit-learn's meaning: None is 1, -1 all cores.
     cluster : steppe.parallel.Cluster or None, default=None
         Each rank passes its own rows (and their weights) of both samples; all get the same distance.
-    device : {"cpu", "auto"}, default="cpu"
-        There is no CUDA kernel of this function; "cuda" raises.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where to compute; "auto" falls back to the CPU. On a GPU samples and projections may be its arrays, of float32
+        or float64; weights and more than one rank are the CPU's.
     return_projected : bool, default=False
         Whether to return the projected samples too.
 
@@ -133,21 +136,26 @@ def sliced_wasserstein_distance(
     cluster = cluster_or_alone(cluster)
     with cluster.agree():
         n_threads = resolve_n_jobs(n_jobs)
-        _check_device(device)
-        _check_order(p)
+        on_device = _is_for_device(device, X_weights, Y_weights, cluster)
+        check_order(p)
         if reduce not in ("mean", "max"):
             raise ValueError(f"reduce: got {reduce!r}; choose 'mean' or 'max'")
-        x, y = _check_pair(X, Y, "X", "Y", cluster)
+        x: Any
+        y: Any
+        x, y = _on_device.pair(X, Y, "X", "Y") if on_device else check_pair(X, Y, "X", "Y", _least_rows(cluster))
         x_weights = _check_weights(X_weights, len(x), "X_weights")
         y_weights = _check_weights(Y_weights, len(y), "Y_weights")
     _check_ranks(x, y, "X", "Y", cluster)
     x_weights = _unify_weights(x_weights, len(x), "X_weights", cluster)
     y_weights = _unify_weights(y_weights, len(y), "Y_weights", cluster)
-    directions = _directions(projections, n_projections, x, random_state, n_threads, cluster)
-    with _blas().limit(limits=1, user_api="blas"):
-        distances = _core.sliced_distances(
-            x, y, x_weights, y_weights, directions, p=float(p), n_threads=n_threads, link=cluster.link
-        )
+    directions = directions_of(projections, n_projections, x, random_state, n_threads, cluster)
+    if on_device:
+        distances = _on_device.sliced_distances(x, y, directions, float(p))
+    else:
+        with _blas().limit(limits=1, user_api="blas"):
+            distances = _core.sliced_distances(
+                x, y, x_weights, y_weights, directions, p=float(p), n_threads=n_threads, link=cluster.link
+            )
     if not np.isfinite(distances).all():
         raise ValueError(
             f"X, Y: their projections overflow {x.dtype.name}; divide the samples by a constant"
@@ -156,16 +164,19 @@ def sliced_wasserstein_distance(
     distance = float(distances.max()) if reduce == "max" else _core.power_mean(distances, float(p))
     if not return_projected:
         return distance
+    if on_device:
+        return distance, Projected(distances, *_on_device.projected(x, y, directions, like=X))
     return distance, Projected(distances, directions, x @ directions, y @ directions)
 
 
 def sorted_targets(
     X_proj: ArrayLike, Y_proj: ArrayLike, *, n_jobs: int | None = None, cluster: Cluster | None = None
-) -> NDArray[Any]:
+) -> Any:
     """For each column, the value of Y matched to each value of X by rank.
 
     Pulling each projected row of X towards its target lowers the sliced Wasserstein distance: the gradient of
-    W_2^2 of column j with respect to ``X_proj[i, j]`` is ``2 * (X_proj[i, j] - targets[i, j]) / b``.
+    W_2^2 of column j with respect to ``X_proj[i, j]`` is ``2 * (X_proj[i, j] - targets[i, j]) / b``. Where X_proj is on
+    a GPU, so is the work, and the targets are an array of the same kind.
 
     Parameters
     ----------
@@ -210,80 +221,15 @@ def sorted_targets(
     cluster = cluster_or_alone(cluster)
     with cluster.agree():
         n_threads = resolve_n_jobs(n_jobs)
-        x, y = _check_pair(X_proj, Y_proj, "X_proj", "Y_proj", cluster)
+        if _device.is_on_device(X_proj):
+            if cluster.size > 1:
+                raise ValueError(
+                    f"X_proj: is on a GPU and the cluster has {cluster.size} ranks; pass copies on the host"
+                )
+            return _on_device.sorted_targets(X_proj, Y_proj)
+        x, y = check_pair(X_proj, Y_proj, "X_proj", "Y_proj", _least_rows(cluster))
     _check_ranks(x, y, "X_proj", "Y_proj", cluster)
     return _core.sorted_targets(x, y, n_threads=n_threads, link=cluster.link)
-
-
-def separating_directions(
-    X: ArrayLike,
-    Y: ArrayLike,
-    n_projections: int,
-    *,
-    previous: ArrayLike | None = None,
-    previous_distances: ArrayLike | None = None,
-    n_reused: int = 0,
-    random_state: Any = None,
-    n_jobs: int | None = None,
-) -> NDArray[Any]:
-    """Directions from points of one sample to points of another, and the best of earlier ones.
-
-    Such directions separate the samples better than random ones. A mean over them is not the sliced Wasserstein
-    distance any more, and is larger.
-
-    Parameters
-    ----------
-    X : array-like of shape (n, D)
-        First sample.
-    Y : array-like of shape (m, D)
-        Second sample.
-    n_projections : int
-        Number of directions.
-    previous : array-like of shape (D, q) or None, default=None
-        Earlier directions.
-    previous_distances : array-like of shape (q,) or None, default=None
-        The Wasserstein distance along each of them, such as ``Projected.distances``.
-    n_reused : int, default=0
-        How many of `previous` to keep: those with the largest distances, of equal ones the first.
-    random_state : int, RandomState or None, default=None
-        Seed. Column j depends on the seed, the samples and j alone.
-    n_jobs : int or None, default=None
-        Threads, with scikit-learn's meaning.
-
-    Returns
-    -------
-    directions : ndarray of shape (D, n_projections)
-        The kept ones first, by falling distance and as they were; then ``(x_i - y_j) / |x_i - y_j|`` of random rows.
-        Pairs of equal rows are drawn again, and after 32 of them the direction is uniform on the sphere.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range, NaN, infinite or of another shape.
-
-    References
-    ----------
-    .. [1] J. Lezama, W. Chen and Q. Qiu, "Run-Sort-ReRun: escaping batch size limitations in sliced Wasserstein
-       generative models", ICML 2021.
-
-    Examples
-    --------
-    >>> from steppe.ot import separating_directions
-    >>> separating_directions([[3.0, 4.0]], [[0.0, 0.0]], 1)
-    array([[0.6],
-           [0.8]])
-    """
-    n_threads = resolve_n_jobs(n_jobs)
-    x, y = _check_pair(X, Y, "X", "Y", None)
-    _check_count(n_projections, "n_projections", 1)
-    _check_count(n_reused, "n_reused", 0)
-    kept = _best_of(previous, previous_distances, int(n_reused), x)
-    if n_reused > n_projections:
-        raise ValueError(f"n_reused: got {n_reused}, more than n_projections={n_projections}; give at most that many")
-    new = _core.pair_directions(
-        x, y, int(n_projections) - kept.shape[1], seed=make_seed(random_state), n_threads=n_threads
-    )
-    return np.ascontiguousarray(np.hstack([kept, new]))
 
 
 @cache
@@ -292,50 +238,18 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _check_device(device: str) -> None:
-    if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f"device: got {device!r}; choose 'cpu' or 'auto'")
-    if device == "cuda":
-        raise ValueError(
-            "device: 'cuda' was asked for, but sliced_wasserstein_distance has no CUDA kernels; "
-            "use device='cpu' or device='auto'"
-        )
+def _is_for_device(device: str, X_weights: Any, Y_weights: Any, cluster: Cluster) -> bool:
+    """Whether the distance is computed on a GPU."""
+    weighted = X_weights is not None or Y_weights is not None
+    why_not = f"the cluster has {cluster.size} ranks" if cluster.size > 1 else "weights are given" if weighted else ""
+    if why_not and device == "cuda":
+        raise ValueError(f"device: 'cuda' is for one rank and rows of equal weight, and {why_not}; use device='cpu'")
+    wanted = "cpu" if why_not and device == "auto" else device
+    return check_device(wanted, "sliced_wasserstein_distance") == "cuda"
 
 
-def _check_order(p: float) -> None:
-    if isinstance(p, bool) or not isinstance(p, Real) or not 1 <= p < np.inf:
-        raise ValueError(f"p: got {p!r}; give a finite number of 1 or more")
-
-
-def _check_count(value: int, name: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name}: got {value!r}; give an integer of {least} or more")
-
-
-def _check_rows(rows: ArrayLike, name: str, dtype: Any, cluster: Cluster | None) -> NDArray[Any]:
-    min_rows = 1 if cluster is None or cluster.size == 1 else 0  # on a cluster the ranks count together
-    try:
-        checked: NDArray[Any] = check_array(
-            rows, dtype=dtype, order="C", ensure_min_samples=min_rows, ensure_min_features=1, input_name=name
-        )
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    return checked
-
-
-def _check_pair(
-    X: ArrayLike, Y: ArrayLike, x_name: str, y_name: str, cluster: Cluster | None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both of float32 if they are, else of float64, and with equal numbers of columns."""
-    single = all(getattr(rows, "dtype", None) == np.float32 for rows in (X, Y))
-    dtype = np.float32 if single else np.float64
-    x = _check_rows(X, x_name, dtype, cluster)
-    y = _check_rows(Y, y_name, dtype, cluster)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(
-            f"{y_name}: has {y.shape[1]} columns and {x_name} has {x.shape[1]}; both need the same columns"
-        )
-    return x, y
+def _least_rows(cluster: Cluster) -> int:
+    return 1 if cluster.size == 1 else 0  # on a cluster the ranks count together
 
 
 def _check_ranks(x: NDArray[Any], y: NDArray[Any], x_name: str, y_name: str, cluster: Cluster) -> None:
@@ -378,59 +292,3 @@ def _unify_weights(
         raise ValueError(f"{name}: all weights are zero; give at least one row a positive weight")
     scaled: NDArray[np.float64] = values / values.max()
     return scaled
-
-
-def _directions(
-    projections: ArrayLike | None,
-    n_projections: int,
-    x: NDArray[Any],
-    random_state: Any,
-    n_threads: int,
-    cluster: Cluster,
-) -> NDArray[Any]:
-    """Collective. The directions in columns, of the dtype of x."""
-    n_features = x.shape[1]
-    if projections is not None:
-        with cluster.agree():
-            given = _check_directions(projections, "projections", x)
-        if len(set(cluster.gather(hashlib.sha256(given.tobytes()).digest() if cluster.size > 1 else b""))) > 1:
-            raise ValueError("projections: differ between ranks; pass the same on every rank")
-        return given
-    with cluster.agree():
-        _check_count(n_projections, "n_projections", 1)
-        seed = make_seed(random_state)
-    return _core.random_directions(
-        n_features,
-        int(n_projections),
-        seed=cluster.broadcast(seed),
-        single=x.dtype == np.float32,
-        n_threads=n_threads,
-    )
-
-
-def _check_directions(directions: ArrayLike, name: str, x: NDArray[Any]) -> NDArray[Any]:
-    checked = _check_rows(directions, name, x.dtype, None)
-    if checked.shape[0] != x.shape[1]:
-        raise ValueError(
-            f"{name}: has shape {checked.shape}, expected ({x.shape[1]}, n_projections): one direction in each column"
-        )
-    return checked
-
-
-def _best_of(previous: Any, previous_distances: Any, n_reused: int, x: NDArray[Any]) -> NDArray[Any]:
-    """The n_reused columns with the largest distances, by falling distance."""
-    if n_reused == 0:
-        return np.empty((x.shape[1], 0), dtype=x.dtype)
-    if previous is None or previous_distances is None:
-        raise ValueError(f"n_reused: got {n_reused} without previous and previous_distances; give both, or n_reused=0")
-    directions = _check_directions(previous, "previous", x)
-    distances = np.asarray(previous_distances, dtype=np.float64)
-    if distances.shape != (directions.shape[1],):
-        raise ValueError(
-            f"previous_distances: has shape {distances.shape}, expected ({directions.shape[1]},): one for each column"
-        )
-    if not np.isfinite(distances).all():
-        raise ValueError("previous_distances: contains NaN or infinity; give finite distances")
-    if n_reused > directions.shape[1]:
-        raise ValueError(f"n_reused: got {n_reused} and previous has {directions.shape[1]} columns; give at most those")
-    return directions[:, np.argsort(-distances, kind="stable")[:n_reused]]

@@ -130,7 +130,26 @@ TEST_CASE_TEMPLATE("digits and vectors sort alike and touch nothing but their sl
   }
 }
 
-// Pivots are taken at fixed places. Whoever knows them can make each partition useless: digits then take over.
+// Inputs made against the pivots use up the partitions that are allowed; here fewer are, which any input uses up: no
+// range of more than a block is then partitioned beyond that depth, so digits sort it, in either array.
+TEST_CASE_TEMPLATE("digits take over where partitions are used up", K, std::int32_t, std::int64_t) {
+  if (kernels::vector_bytes() < 64) return;
+  for (const std::size_t n : {4097, 70001}) {
+    Stream stream(5, Purpose::data, n);
+    std::vector<K> input(n);
+    for (K& key : input) key = static_cast<K>(std::uint64_t{stream()} << 32 | stream());
+    std::vector<K> expected = input;
+    std::sort(expected.begin(), expected.end());
+    for (const unsigned depth : {0u, 1u, 2u, 3u, 5u}) {
+      std::vector<K> keys = input, scratch(n + kSortSlack);
+      keys.resize(n + kSortSlack);
+      kernels::sort_wide(keys.data(), scratch.data(), n, depth);
+      CHECK(std::equal(expected.begin(), expected.end(), keys.begin()));
+    }
+  }
+}
+
+// Pivots are taken at fixed places. Whoever knows them can make partitions useless.
 TEST_CASE("an input made against the pivots is sorted all the same") {
   constexpr std::size_t n = 200000;
   std::vector<std::int32_t> keys(n + kSortSlack, 1), scratch(n + kSortSlack);

@@ -12,7 +12,7 @@ RanksDual<T>::RanksDual(const SemiDiscreteParams& params, const SemiDiscreteData
   std::vector<std::uint64_t> rows{0};
   std::vector<double> reach(link.size());
   for (const auto& points : data_.measures) {
-    measures_.push_back(std::make_unique<TransportDual<T>>(points, data_.sites, squared_, team));
+    measures_.push_back(std::make_unique<TransportDual<T>>(points, data_.sites, squared_, params.on_device, team));
     rows[0] += points.x.rows();
     reach[link.rank()] = std::max(reach[link.rank()], measures_.back()->reach());
   }

@@ -17,6 +17,7 @@ struct SemiDiscreteParams {
   double tol = 0;                // of the mass error; its square bounds the relative gap
   std::uint64_t batch_rows = 0;  // of all ranks, in the first stage; 0: enough for the masses to mean something
   std::uint32_t n_threads = 1;
+  bool on_device = false;  // rows travel there; sums over cells are made there
 };
 
 // Views: the caller keeps the memory alive as long as the session.

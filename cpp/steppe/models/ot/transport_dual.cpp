@@ -16,8 +16,11 @@ constexpr std::size_t kTilesOfPiece = 4;
 }  // namespace
 
 template <class T>
-TransportDual<T>::TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared, Team& team)
-    : points_(points), sites_(sites), squared_(squared), team_(team), pack_(sites, squared) {}
+TransportDual<T>::TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared,
+                                bool on_device, Team& team)
+    : points_(points), sites_(sites), squared_(squared), team_(team), pack_(sites, squared) {
+  if (on_device) device_ = upload_rows(points.x, points.weights.empty() ? nullptr : points.weights.data());
+}
 
 template <class T>
 std::size_t TransportDual<T>::rows_per_piece(std::size_t n_rows) const {
@@ -82,6 +85,14 @@ std::optional<CellSums> TransportDual<T>::soft(std::span<const double> potential
   pack_.set_potential(potential);
   const double total = total_size(stride);
   const auto view = pack_.view();
+  if (device_) {
+    CellSums sums{.value = 0, .weight = known_weight_, .mass = std::vector<double>(m)};
+    kernels::SpreadSums spread;
+    spread.mass = sums.mass;
+    device_->spread(view, stride, pack_.steepness(reg), spread);
+    sums.value = pack_.sum_of_costs(spread.score, total, sums.weight) - reg * spread.log_sum;
+    return sums;
+  }
   const std::size_t rows = rows_per_piece(n), n_pieces = (n + rows - 1) / rows;
   const std::size_t n_scratch = padded<T>(kernels::spread_scratch(view));
   AlignedVector<T> scratch(n_scratch * team_.size());
@@ -118,10 +129,13 @@ std::optional<CellSums> TransportDual<T>::hard(std::span<const double> potential
   AlignedVector<T> scratch(n_scratch * team_.size());
   std::vector<std::int32_t> labels(rows * team_.size());
   std::vector<double> mass(n_pieces * m), value(n_pieces);
+  std::vector<std::int32_t> found(device_ ? n : 0);
+  if (device_) device_->assign(view, stride, found);
   const bool whole = over_pieces(n, control, [&](std::size_t piece, std::uint32_t member) {
     const WeightedPoints<T> mine = rows_of(piece, n, stride);
-    const auto cells = std::span<std::int32_t>(labels).subspan(member * rows, mine.x.rows());
-    kernels::assign_rows(mine.x, view, cells, scratch.data() + member * n_scratch);
+    const auto cells = device_ ? std::span<std::int32_t>(found).subspan(piece * rows, mine.x.rows())
+                               : std::span<std::int32_t>(labels).subspan(member * rows, mine.x.rows());
+    if (!device_) kernels::assign_rows(mine.x, view, cells, scratch.data() + member * n_scratch);
     for (std::size_t i = 0; i < cells.size(); ++i) {
       const auto j = static_cast<std::size_t>(cells[i]);
       mass[piece * m + j] += mine.weight(i);

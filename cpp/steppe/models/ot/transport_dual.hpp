@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "steppe/core/views.hpp"
 #include "steppe/models/ot/site_pack.hpp"
 #include "steppe/runtime/control.hpp"
+#include "steppe/runtime/device.hpp"
 #include "steppe/runtime/team.hpp"
 
 namespace steppe {
@@ -33,7 +35,7 @@ struct CellSums {
 template <class T>
 class TransportDual {
  public:
-  TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared, Team& team);
+  TransportDual(const WeightedPoints<T>& points, MatrixView<const T> sites, bool squared, bool on_device, Team& team);
 
   std::size_t size() const noexcept { return points_.x.rows(); }
   // Rows 0, stride, 2 stride, ...
@@ -64,6 +66,7 @@ class TransportDual {
   bool squared_;
   Team& team_;
   SitePack<T> pack_;
+  std::unique_ptr<DeviceRows<T>> device_;  // null: the CPU
   std::vector<T> strided_weights_;
   std::size_t known_stride_ = 0;
   double known_size_ = 0, known_weight_ = 0;
