@@ -16,7 +16,7 @@ from steppe._callbacks import Callbacks, FitInfo
 from steppe._history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -63,6 +63,8 @@ class FitLoop:
     estimator : BaseSteppeEstimator
     plan : FitPlan
     session : Session
+    attributes : callable
+        Arrays of `Session.result` -> fitted attributes.
     max_iter : int
         The loop ends when the history has that many rows.
     tol : float
@@ -77,6 +79,7 @@ class FitLoop:
         estimator: Any,
         plan: FitPlan,
         session: Session,
+        attributes: Callable[[dict[str, NDArray[Any]]], Mapping[str, Any]],
         *,
         max_iter: int,
         tol: float,
@@ -87,6 +90,7 @@ class FitLoop:
         self._plan = plan
         self._cluster = plan.cluster
         self._session = session
+        self._attributes = attributes
         self._max_iter = max_iter
         self._tol = tol
         self._history = history
@@ -208,8 +212,11 @@ class FitLoop:
             self._saved_at = time.monotonic()
 
     def _fitted(self) -> dict[str, Any]:
-        attributes = dict(self._estimator._attributes(self._session.result()))
-        return {**attributes, "n_iter_": len(self._history), "history_": self._history.as_array()}
+        attributes = dict(self._attributes(self._session.result()))
+        own = [name for name in attributes if name.startswith("history.")]
+        fields = {name.removeprefix("history."): attributes.pop(name) for name in own}
+        history = self._history.as_array(fields)
+        return {**self._plan.fitted, **attributes, "n_iter_": len(history), "history_": history}
 
     def _publish(self) -> None:
         self._estimator._set_fitted(self._fitted())
