@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ _NAMES = {
 _DTYPES = {name: np.dtype("<" + code) for code, name in _NAMES.items()}
 _ALIGNMENT = 64
 _MOST_HEADER_BYTES = 100_000_000
+_OF_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def can_hold(dtype: np.dtype[Any]) -> bool:
@@ -80,25 +81,37 @@ def read(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str,
         If the file is none of ours, or is damaged.
     """
     data = np.memmap(path, dtype=np.uint8, mode="r") if Path(path).stat().st_size else np.empty(0, np.uint8)
-    header, start = _header(path, data)
-    metadata = header.pop("__metadata__", {})
-    arrays = {}
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if not 0 <= first <= last <= data.size - start or last - first != dtype.itemsize * int(np.prod(shape)):
-            raise ValueError(f"{path} is damaged: the array {name!r} does not fit into it")
-        view = data[start + first : start + last].view(dtype).reshape(shape)
-        arrays[name] = view if mmap else np.array(view)
-    return arrays, metadata
+    with intact(path):
+        header, start = _header(data)
+        metadata = header.pop("__metadata__", {})
+        arrays = {name: _view(data[start:], entry) for name, entry in header.items()}
+    return arrays if mmap else {name: np.array(view) for name, view in arrays.items()}, metadata
 
 
-def _header(path: str | os.PathLike[str], data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+@contextlib.contextmanager
+def intact(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Around what takes a file's contents apart: where they are not as we write them, that is a ValueError."""
+    try:
+        yield
+    except _OF_DAMAGE as error:
+        raise ValueError(
+            f"{path} is no file of arrays that steppe wrote, or it is damaged ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _header(data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
     length = int(data[:8].view("<u8")[0]) if data.size >= 8 else 0
     if not 2 <= length <= min(_MOST_HEADER_BYTES, data.size - 8):
-        raise ValueError(f"{path} is no file of arrays that steppe wrote, or it is damaged")
-    try:
-        header = json.loads(data[8 : 8 + length].tobytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is no file of arrays that steppe wrote, or it is damaged") from error
+        raise IndexError("there is no whole header")
+    header = json.loads(data[8 : 8 + length].tobytes())
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise TypeError("the header is no mapping")
     return header, 8 + length
+
+
+def _view(data: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[Any]:
+    first, last = entry["data_offsets"]
+    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+    if not 0 <= first <= last <= data.size or min(shape, default=0) < 0:
+        raise IndexError(f"an array of shape {shape} at bytes {first} to {last} of {data.size}")
+    return data[first:last].view(dtype).reshape(shape)

@@ -15,7 +15,7 @@ How a model uses it, in full::
             data = check_classification(self, plan, X, y, sample_weight)  # checked, agreed on over the ranks
             plan.check_memory(8 * n_bytes)  # stated (verbose >= 1), refused if it cannot fit
             session = _core.model_session(native_rows(data.X), data.codes, ..., plan.link, plan.n_threads)
-            self.classes_ = data.classes
+            plan.fitted["classes_"] = data.classes  # set when the fit succeeds, with the rest
             self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
             return self
 
@@ -51,10 +51,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from steppe import _persistence
 from steppe._callbacks import CallbackSupportMixin
-from steppe._checkpoint import Checkpoint, identity_of, seed_of
+from steppe._checkpoint import Checkpoint, check_path, identity_of, seed_of
 from steppe._history import History
 from steppe._loop import FitLoop, Session
-from steppe._plan import SCHEDULES, FitPlan, make_plan
+from steppe._plan import SCHEDULES, FitPlan, check_same_parameters, make_plan
 from steppe.parallel import Cluster, cluster_or_alone
 
 if TYPE_CHECKING:
@@ -171,15 +171,30 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     # What a model calls
 
-    def _plan(self) -> FitPlan:
-        """Collective. Check the parameters, and resolve the common ones for one fit."""
+    def _plan(self, *, more: bool = False) -> FitPlan:
+        """Collective. Check the parameters, on all ranks together, and resolve the common ones for one fit.
+
+        `more` says that the fit goes on from the last one whatever `warm_start` says, as partial_fit does.
+        """
         self._settle()
         cluster = cluster_or_alone(self.cluster)
         with cluster.agree():
             self._validate_params()
+        check_same_parameters(self, cluster, more=more)
+        with cluster.agree():
+            if self.checkpoint is not None:
+                check_path(self.checkpoint)
         return make_plan(self, cluster, seed_of(self.checkpoint, cluster))
 
-    def _run(self, plan: FitPlan, session: Session, *, problem: Mapping[str, Any], rounds: int | None = None) -> None:
+    def _run(
+        self,
+        plan: FitPlan,
+        session: Session,
+        *,
+        problem: Mapping[str, Any],
+        rounds: int | None = None,
+        attributes: Callable[[dict[str, NDArray[Any]]], Mapping[str, Any]] | None = None,
+    ) -> None:
         """Collective. Run `session` to the end of the fit and set the fitted attributes.
 
         Parameters
@@ -193,10 +208,14 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         rounds : int or None, default=None
             For partial_fit: run that many iterations more and append them to `history_`, without tolerance or
             checkpoint.
+        attributes : callable or None, default=None
+            In the place of `_attributes`, where that needs the data of this fit.
         """
+        attributes = attributes or self._attributes
         if rounds is not None:
             history = History(getattr(self, "history_", None))
-            FitLoop(self, plan, session, max_iter=len(history) + rounds, tol=0, history=history).run()
+            loop = FitLoop(self, plan, session, attributes, max_iter=len(history) + rounds, tol=0, history=history)
+            loop.run()
             return
         checkpoint = None
         if self.checkpoint is not None:
@@ -205,6 +224,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
             self,
             plan,
             session,
+            attributes,
             max_iter=1 if self._closed_form else self.max_iter,
             tol=0 if self._closed_form else self.tol,
             history=History(),
@@ -219,7 +239,10 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
     # What a model may override
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
-        """The fitted attributes that the arrays of `Session.result` mean. Sets nothing."""
+        """The fitted attributes that the arrays of `Session.result` mean. Sets nothing.
+
+        One named "history.<field>" becomes a field of `history_`, an entry for each iteration.
+        """
         raise NotImplementedError
 
     def _saved_attributes(self) -> set[str]:
@@ -272,7 +295,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     # Fitted attributes
 
-    def _set_fitted_later(self, attributes: Callable[[Self], Mapping[str, Any]]) -> None:
+    def _set_fitted_later(self, attributes: Callable[[], Mapping[str, Any]]) -> None:
         """Leave the fitted attributes to whoever asks for one first: Ctrl-C has no time to copy a large model."""
         self._withdraw(())
         self._attributes_later = attributes
@@ -282,7 +305,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
         if (attributes := self.__dict__.pop("_attributes_later", None)) is None:
             return
         try:
-            self._set_fitted(attributes(self))
+            self._set_fitted(attributes())
         except BaseException:
             self._attributes_later = attributes
             raise
@@ -299,6 +322,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
             return super().__getattribute__(name)  # there now, or the error that it is not
 
     def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
+        """All that a fit leaves, in the place of what the last one left."""
         self._withdraw(attributes)
         for name, value in attributes.items():
             setattr(self, name, value)

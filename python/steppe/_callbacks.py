@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 try:
     from sklearn.callback import CallbackSupportMixin, FitCallback
@@ -65,14 +65,10 @@ class FitInfo:
 
         On a cluster collective: all ranks call it or none.
         """
-        return _with_attributes(self.estimator, self._attributes())
-
-
-def _with_attributes(estimator: Any, attributes: Mapping[str, Any]) -> Any:
-    fitted = copy.copy(estimator)
-    for name, value in attributes.items():
-        setattr(fitted, name, value)
-    return fitted
+        fitted = copy.copy(self.estimator)
+        fitted.cluster = self.estimator.cluster  # which copies to other processes go without
+        fitted._set_fitted(self._attributes())
+        return fitted
 
 
 class Callbacks:

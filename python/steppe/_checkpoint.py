@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import zlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse
 
 from steppe import _arrays_file
+from steppe._digest import digest
 from steppe._history import History
 
 if TYPE_CHECKING:
@@ -44,28 +44,26 @@ def identity_of(estimator: Any, plan: FitPlan, problem: Mapping[str, Any]) -> di
     identity = {"class": type(estimator).__qualname__, "ranks": plan.cluster.size, "threads": plan.n_threads}
     identity |= {"schedule": plan.schedule, "device": plan.device, "seed": plan.seed}
     params = estimator.get_params(deep=False)
-    identity |= {name: _summary(value) for name, value in sorted(params.items()) if name not in _FREE}
-    identity |= {f"data {name}": _summary(value) for name, value in problem.items()}
+    identity |= {name: digest(value) for name, value in sorted(params.items()) if name not in _FREE}
+    identity |= {f"data {name}": digest(value) for name, value in problem.items()}
     return identity
 
 
-def _summary(value: Any) -> str:
-    """Short text that changes with the value: arrays by shape, type and checksum."""
-    if scipy.sparse.issparse(value):
-        parts = (value.data, value.indices, value.indptr)
-        return f"sparse {value.shape} {value.dtype} {value.nnz} stored, checksum {_checksum(*parts)}"
-    if isinstance(value, np.ndarray):
-        if value.dtype == object:
-            return f"{value.shape} object, checksum {zlib.crc32(repr(value.tolist()).encode()):08x}"
-        return f"{value.shape} {value.dtype}, checksum {_checksum(value)}"
-    return repr(value)
+def check_path(path: str | PathLike[str]) -> None:
+    """Refuse, before the fit begins, a path that no checkpoint can be written to.
 
-
-def _checksum(*arrays: NDArray[Any]) -> str:
-    checksum = 0
-    for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
-    return f"{checksum:08x}"
+    Raises
+    ------
+    ValueError
+        If it is empty, a folder, or in a folder that does not exist or cannot be written to.
+    """
+    place = Path(path)
+    if not os.fspath(path) or place.is_dir():
+        raise ValueError(f"checkpoint: {os.fspath(path)!r} is a folder or empty; give the path of a file")
+    if not place.parent.is_dir():
+        raise ValueError(f"checkpoint: the folder of {os.fspath(path)!r} does not exist; make it first")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"checkpoint: the folder of {os.fspath(path)!r} cannot be written to; give another path")
 
 
 def seed_of(path: str | PathLike[str] | None, cluster: Cluster) -> int | None:
@@ -73,7 +71,9 @@ def seed_of(path: str | PathLike[str] | None, cluster: Cluster) -> int | None:
     seed = None
     with cluster.agree():
         if path is not None and cluster.rank == 0 and Path(path).exists():
-            seed = int(_read(Path(path))[1]["seed"])
+            header = _read(Path(path))[1]
+            with _arrays_file.intact(path):
+                seed = int(header["identity"]["seed"])
     return cluster.broadcast(seed)
 
 
@@ -105,7 +105,8 @@ class Checkpoint:
                 self._part = self._path.with_name(header["parts"][self._cluster.rank % len(header["parts"])])
                 state, header = _read(self._part)
             self._refuse_another(header["identity"])
-            history = History(_history_of(state))
+            with _arrays_file.intact(self._part or self._path):
+                history = History(_history_of(state))
         return state, history
 
     def _refuse_another(self, written: dict[str, Any]) -> None:
@@ -162,7 +163,7 @@ class Checkpoint:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], identity: dict[str, Any], parts: list[str]) -> None:
-    header = {"identity": identity, "seed": identity["seed"], "parts": parts}
+    header = {"identity": identity, "parts": parts}
     _arrays_file.write(path, arrays, {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)})
 
 
@@ -173,7 +174,9 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             f"checkpoint: {path} is no checkpoint of this version of steppe "
             f"(format {metadata.get('format')!r}, version {metadata.get('version')!r}); give another path"
         )
-    return arrays, json.loads(metadata["checkpoint"])
+    with _arrays_file.intact(path):
+        header = json.loads(metadata["checkpoint"])
+        return arrays, {**header, "identity": dict(header["identity"]), "parts": list(header["parts"])}
 
 
 def _history_of(arrays: dict[str, NDArray[Any]]) -> NDArray[np.void]:

@@ -71,8 +71,8 @@ class FactorQueries:
             If an id is unknown or the lengths differ.
         """
         check_is_fitted(self)
-        users, items = np.atleast_1d(np.asarray(users)), np.atleast_1d(np.asarray(items))
-        if users.ndim != 1 or items.ndim != 1 or (len(users) != len(items) and 1 not in (len(users), len(items))):
+        users, items = _asked(users, "users"), _asked(items, "items")
+        if len(users) != len(items) and 1 not in (len(users), len(items)):
             raise ValueError(f"items: has shape {items.shape} and users {users.shape}; give one item for each user")
         return self._predict_places(*np.broadcast_arrays(self._users.places(users), self._items.places(items)))
 
@@ -115,7 +115,7 @@ class FactorQueries:
         """
         check_is_fitted(self)
         n = self._check_n(n)
-        places = self._users.places(np.atleast_1d(np.asarray(users)))
+        places = self._users.places(_asked(users, "users"))
         hidden = None if exclude is None else native_rows(self._excluded(exclude, places))
         best, scores = _core.top_items(
             np.ascontiguousarray(self.user_factors_[places]),
@@ -132,7 +132,7 @@ class FactorQueries:
         if is_table(exclude):
             rated = to_csr(read_table(exclude), self._users, self._items)
         else:
-            rated = check_matrix(exclude)
+            rated = check_matrix(exclude, min_users=0)
             if rated.shape[1] != len(self.items_):
                 raise ValueError(f"exclude: has {rated.shape[1]} columns; the fit had {len(self.items_)} items")
         if rated.shape[0] == len(self.users_):
@@ -167,7 +167,7 @@ class FactorQueries:
         """
         check_is_fitted(self)
         n = self._check_n(n)
-        places = self._items.places(np.atleast_1d(np.asarray(items)))
+        places = self._items.places(_asked(items, "items"))
         norms = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
         directions = np.divide(self.item_factors_, norms, out=np.zeros_like(self.item_factors_), where=norms > 0)
         rows = np.arange(len(places) + 1, dtype=np.int64)
@@ -264,3 +264,11 @@ class FactorQueries:
 
     def _n_threads(self) -> int:
         return resolve_n_jobs(self.n_jobs)
+
+
+def _asked(ids: ArrayLike, name: str) -> NDArray[Any]:
+    """The ids that are asked for, or the one, as an array of one dimension."""
+    array = np.atleast_1d(np.asarray(ids))
+    if array.ndim != 1:
+        raise ValueError(f"{name}: has shape {array.shape}; give ids in one dimension")
+    return array

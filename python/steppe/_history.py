@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 HISTORY_DTYPE = np.dtype([("iteration", "i8"), ("seconds", "f8"), ("objective", "f8"), ("updates", "i8")])
@@ -37,8 +39,17 @@ class History:
     def updates(self) -> int:
         return self._rows[-1][3] if self._rows else 0
 
-    def as_array(self) -> NDArray[np.void]:
-        return np.array(self._rows, dtype=HISTORY_DTYPE)
+    def as_array(self, fields: Mapping[str, NDArray[Any]] | None = None) -> NDArray[np.void]:
+        """The rows, with the model's own `fields` of at least as many entries behind the common ones."""
+        rows = np.array(self._rows, dtype=HISTORY_DTYPE)
+        if not fields:
+            return rows
+        wider = np.empty(len(rows), dtype=[*HISTORY_DTYPE.descr, *((name, "f8") for name in fields)])
+        for name in HISTORY_DTYPE.names or ():
+            wider[name] = rows[name]
+        for name, values in fields.items():
+            wider[name] = values[: len(rows)]
+        return wider
 
     def within(self, tol: float, every: int = 1) -> bool:
         """Whether an iteration now changes the objective by at most `tol` times its size; never for 0.

@@ -17,7 +17,7 @@ from steppe._callbacks import Callbacks, FitInfo
 from steppe._history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -64,6 +64,8 @@ class FitLoop:
     estimator : BaseSteppeEstimator
     plan : FitPlan
     session : Session
+    attributes : callable
+        Arrays of `Session.result` -> fitted attributes.
     max_iter : int
         The loop ends when the history has that many rows.
     tol : float
@@ -78,6 +80,7 @@ class FitLoop:
         estimator: Any,
         plan: FitPlan,
         session: Session,
+        attributes: Callable[[dict[str, NDArray[Any]]], Mapping[str, Any]],
         *,
         max_iter: int,
         tol: float,
@@ -88,6 +91,7 @@ class FitLoop:
         self._plan = plan
         self._cluster = plan.cluster
         self._session = session
+        self._attributes = attributes
         self._max_iter = max_iter
         self._tol = tol
         self._history = history
@@ -215,7 +219,9 @@ class FitLoop:
             self._saved_at = time.monotonic()
 
     def _fitted(self) -> dict[str, Any]:
-        return _fitted_attributes(self._estimator, session=self._session, history=self._history)
+        return _fitted_attributes(
+            self._attributes, session=self._session, history=self._history, known_before=self._plan.fitted
+        )
 
     def _publish(self) -> None:
         self._estimator._set_fitted(self._fitted())
@@ -225,8 +231,14 @@ class FitLoop:
         if self._cluster.size > 1:
             self._publish()
         else:
-            # Of this loop, which knows the estimator, the estimator should not know: nobody would free the session.
-            later = functools.partial(_fitted_attributes, session=self._session, history=self._history)
+            # Of this loop, which holds the data, the estimator should not know: it may be kept for long.
+            later = functools.partial(
+                _fitted_attributes,
+                self._attributes,
+                session=self._session,
+                history=self._history,
+                known_before=self._plan.fitted,
+            )
             self._estimator._set_fitted_later(later)
 
     def _warn_if_not_converged(self) -> None:
@@ -240,8 +252,18 @@ class FitLoop:
             )
 
 
-def _fitted_attributes(estimator: Any, *, session: Session, history: History) -> dict[str, Any]:
-    return {**estimator._attributes(session.result()), "n_iter_": len(history), "history_": history.as_array()}
+def _fitted_attributes(
+    attributes: Callable[[dict[str, NDArray[Any]]], Mapping[str, Any]],
+    *,
+    session: Session,
+    history: History,
+    known_before: Mapping[str, Any],
+) -> dict[str, Any]:
+    found = dict(attributes(session.result()))
+    own = [name for name in found if name.startswith("history.")]
+    fields = {name.removeprefix("history."): found.pop(name) for name in own}
+    lines = history.as_array(fields)
+    return {**known_before, **found, "n_iter_": len(lines), "history_": lines}
 
 
 class _Interrupts:

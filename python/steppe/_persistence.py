@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def unpack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         return [unpack(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
-    match next(iter(value.items())):
+    match next(iter(value.items()), (None, None)):
         case "$array", name:
             return arrays[name]
         case "$scalar", array:
@@ -194,36 +195,55 @@ def load(path: str | PathLike[str], *, mmap: bool = False) -> Any:
         If the file is no model of steppe, of a version that this one does not know, or names a class outside
         steppe.
     """
-    model, arrays = _read(path, 0, mmap)
-    estimator = _class_of(path, model["class"])(**unpack(model["params"], arrays))
-    fitted = unpack(model["fitted"], arrays)
-    parts = [fitted]
-    for rank in range(1, model["parts"]):
-        part, part_arrays = _read(path, rank, mmap)
-        if (part["class"], part["rank"], part["parts"]) != (model["class"], rank, model["parts"]):
+    first = _read(path, 0, mmap)
+    kind = _class_of(path, first.of)
+    parts = [first]
+    for rank in range(1, first.n_parts):
+        part = _read(path, rank, mmap)
+        if (part.of, part.rank, part.n_parts) != (first.of, rank, first.n_parts):
             raise ValueError(f"{_part(path, rank)} is not part {rank} of {path}: save the model again")
-        parts.append(unpack(part["fitted"], part_arrays))
-    for name in estimator._row_attributes if len(parts) > 1 else ():
-        fitted[name] = _joined([part[name] for part in parts if name in part])
-    for name, value in fitted.items():
-        setattr(estimator, name, value)
+        parts.append(part)
+    with _arrays_file.intact(path):
+        estimator = kind(**first.params)
+        fitted = _joined(estimator, parts)
+    estimator._set_fitted(fitted)
     return estimator
 
 
-def _joined(parts: list[Any]) -> Any:
-    return np.concatenate(parts) if all(isinstance(part, np.ndarray) for part in parts) else parts[0]
+@dataclass(frozen=True)
+class _Part:
+    """What one file of a model holds."""
+
+    of: str
+    rank: int
+    n_parts: int
+    params: dict[str, Any]
+    fitted: dict[str, Any]
 
 
-def _read(path: str | PathLike[str], rank: int, mmap: bool) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _joined(estimator: BaseSteppeEstimator, parts: list[_Part]) -> dict[str, Any]:
+    """The fitted attributes, those of rows from all parts."""
+    fitted = dict(parts[0].fitted)
+    for name in estimator._row_attributes if len(parts) > 1 else ():
+        pieces = [part.fitted[name] for part in parts if name in part.fitted]
+        arrays = all(isinstance(piece, np.ndarray) for piece in pieces)
+        fitted[name] = np.concatenate(pieces) if arrays else pieces[0]
+    return fitted
+
+
+def _read(path: str | PathLike[str], rank: int, mmap: bool) -> _Part:
     part = _part(path, rank)
     arrays, metadata = _arrays_file.read(part, mmap=mmap)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{part} holds no model of steppe (its format is {metadata.get('format')!r})")
-    if metadata["version"] != str(VERSION):
+    if metadata.get("version") != str(VERSION):
         raise ValueError(
-            f"{part} has version {metadata['version']} and this steppe reads version {VERSION}: update steppe"
+            f"{part} has version {metadata.get('version')} and this steppe reads version {VERSION}: update steppe"
         )
-    return json.loads(metadata["model"]), arrays
+    with _arrays_file.intact(part):
+        model = json.loads(metadata["model"])
+        params, fitted = (dict(unpack(model[name], arrays)) for name in ("params", "fitted"))
+        return _Part(str(model["class"]), int(model["rank"]), int(model["parts"]), params, fitted)
 
 
 def _class_of(path: str | PathLike[str], name: str) -> type[BaseSteppeEstimator]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,18 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from steppe import _device
+from steppe._digest import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steppe import _core
     from steppe.parallel import Cluster
 
 SCHEDULES = ("serial", "bsp", "nomad", "hogwild")
+
+_OF_A_RANK = frozenset(("n_jobs", "cluster", "callbacks", "verbose", "random_state"))  # the seed is that of rank 0
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,9 @@ class FitPlan:
         64 bits, equal on all ranks.
     verbose : int
         0 on all ranks but the first.
+    fitted : dict
+        Fitted attributes that are known before the fit, such as `classes_`: the estimator gets them together with the
+        parameters, so that a fit that fails leaves the last one whole.
     """
 
     cluster: Cluster
@@ -45,6 +54,7 @@ class FitPlan:
     device: str
     seed: int
     verbose: int
+    fitted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def link(self) -> _core.Link:
@@ -76,6 +86,48 @@ class FitPlan:
                     f"this fit needs about {_readable(n_bytes)} and {_readable(available)} are available: "
                     "use float32, a smaller model, or more ranks (cluster=)"
                 )
+
+
+def check_same_parameters(estimator: Any, cluster: Cluster, *, more: bool) -> None:
+    """Collective. Refuse ranks that were given different parameters, or that go on from different fits.
+
+    Raises
+    ------
+    ValueError
+        On every rank; it names the parameter and says which rank holds what.
+    """
+    if cluster.size == 1:
+        return
+    with cluster.agree():
+        params = {"estimator": type(estimator).__qualname__, **estimator.get_params(deep=False)}
+        mine = {name: digest(value) for name, value in params.items() if name not in _OF_A_RANK}
+        if more or estimator.warm_start:
+            mine["the fit to go on from"] = _fitted_so_far(estimator)
+    told = cluster.gather(mine)
+    for name in {key: None for one in told for key in one}:
+        refuse_differing(name, [one.get(name, "absent") for one in told])
+
+
+def refuse_differing(name: str, values: Sequence[Any]) -> None:
+    """A ValueError if not all ranks hold the same value; `values` are those of all ranks, gathered."""
+    held: dict[Any, list[int]] = {}
+    for rank, value in enumerate(values):
+        held.setdefault(value, []).append(rank)
+    if len(held) > 1:
+        parts = [f"{value} on rank{'s' * (len(ranks) > 1)} {_listed(ranks)}" for value, ranks in held.items()]
+        raise ValueError(f"{name}: the ranks hold different values, {_listed(parts, '; ')}; give all the same")
+
+
+def _listed(items: Sequence[Any], separator: str = ", ") -> str:
+    shown = separator.join(map(str, items[:_SHOWN]))
+    return shown if len(items) <= _SHOWN else f"{shown}{separator}..."
+
+
+def _fitted_so_far(estimator: Any) -> str:
+    """What must be equal on all ranks of the fit that a new one starts from: which arrays there are."""
+    own = set(estimator._saved_attributes()) - set(estimator._row_attributes)
+    shapes = {name: getattr(estimator, name).shape for name in own if hasattr(getattr(estimator, name), "shape")}
+    return digest(shapes) if shapes else "not fitted"
 
 
 def make_plan(estimator: Any, cluster: Cluster, seed: int | None) -> FitPlan:

@@ -151,8 +151,8 @@ def complete_queries(cluster: Cluster, numbers: NDArray[np.int64], arrays: tuple
 
 
 def _stack(pieces: list[Any]) -> Any:
-    if scipy.sparse.issparse(pieces[0]):
-        return scipy.sparse.vstack(pieces, format="csr")
+    if any(scipy.sparse.issparse(piece) for piece in pieces):
+        return scipy.sparse.vstack([scipy.sparse.csr_array(piece) for piece in pieces], format="csr")
     return np.concatenate(pieces)
 
 

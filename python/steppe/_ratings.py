@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array
 
+from steppe._plan import refuse_differing
 from steppe._validation import check_csr, with_remedy
+from steppe.parallel import concatenated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,9 +37,8 @@ class IdTable:
         self.ids = ids
         self._what = what
         numbers = ids.dtype.kind in "iu"
-        self._first = int(ids[0]) if numbers and len(ids) else 0
         # The usual case of rows numbered one after the other needs no search.
-        self._run = numbers and bool((ids[1:] == ids[:-1] + 1).all())
+        self._run = numbers and bool(((ids[1:] > ids[:-1]) & (ids[1:] - ids[:-1] == 1)).all())
         self._order: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
@@ -45,12 +47,29 @@ class IdTable:
     def look_up(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The places of `ids`, and which of them are known; the place of an unknown id means nothing."""
         wanted = np.asarray(ids)
-        if not len(self):
+        if not len(self) or not wanted.size:
             return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, bool)
-        if self._run and wanted.dtype.kind in "iu":
-            places = wanted.astype(np.int64) - self._first
-            known = (places >= 0) & (places < len(self))
-            return np.where(known, places, 0), known
+        if self.ids.dtype.kind in "iu" and wanted.dtype.kind in "iu":
+            return self._look_up_numbers(wanted)
+        return self._search(wanted)
+
+    def _look_up_numbers(self, wanted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Integers, compared as such: NumPy takes int64 and uint64 together for floats."""
+        fits: Any = np.True_
+        if wanted.dtype != self.ids.dtype:
+            limits, own = np.iinfo(self.ids.dtype), np.iinfo(wanted.dtype)
+            fits = wanted <= wanted.dtype.type(min(limits.max, own.max))
+            fits &= wanted >= wanted.dtype.type(max(limits.min, own.min))
+            wanted = np.where(fits, wanted, wanted.dtype.type(0)).astype(self.ids.dtype)
+        if not self._run:
+            places, known = self._search(wanted)
+            return places, known & fits
+        first, last = self.ids[0], self.ids[-1]
+        known = fits & (wanted >= first) & (wanted <= last)
+        wide = np.int64 if wanted.dtype.kind == "i" else np.uint64
+        return (np.where(known, wanted, first).astype(wide) - wide(first)).astype(np.int64), known
+
+    def _search(self, wanted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         if self._order is None:
             self._order = np.argsort(self.ids, kind="stable")
         try:
@@ -82,7 +101,7 @@ class IdTable:
     def extended(self, ids: NDArray[Any]) -> IdTable:
         """A table of these ids, with the unknown ones among the distinct `ids` behind them."""
         _, known = self.look_up(ids)
-        return self if known.all() else IdTable(np.concatenate([self.ids, ids[~known]]), self._what)
+        return self if known.all() else IdTable(concatenated([self.ids, ids[~known]]), self._what)
 
 
 @dataclass(frozen=True)
@@ -107,42 +126,73 @@ def read_table(X: Any) -> RatingTable:
     names = list(X.columns)
     if len(names) < 2:
         raise ValueError(f"X: a table of ratings has the columns user, item and value; met {names}")
-    lower = [str(name).lower() for name in names]
-    chosen = {}
-    for position, (column, known) in enumerate(_NAMES.items()):
-        named = [names[lower.index(name)] for name in known if name in lower]
-        if named:
-            chosen[column] = named[0]
-        elif position < len(names):
-            chosen[column] = names[position]
+    chosen = _columns(names)
     users, items = (_ids(X[chosen[column]], column) for column in ("user", "item"))
     if "value" not in chosen:
         return RatingTable(users, items, np.ones(len(users)))
     values = check_array(
-        np.asarray(X[chosen["value"]]), ensure_2d=False, dtype=[np.float64, np.float32], input_name="X"
+        np.asarray(X[chosen["value"]]),
+        ensure_2d=False,
+        ensure_min_samples=0,
+        dtype=[np.float64, np.float32],
+        input_name="X",
     )
     return RatingTable(users, items, values)
 
 
+def _columns(names: list[Any]) -> dict[str, Any]:
+    """Which column is the user, the item, the value: by name, the others in their order."""
+    lower = [str(name).lower() for name in names]
+    chosen = {}
+    for column, known in _NAMES.items():
+        named = [names[lower.index(name)] for name in known if name in lower]
+        if named:
+            chosen[column] = named[0]
+    left = iter([name for name in names if name not in chosen.values()])
+    for column in _NAMES:
+        if column not in chosen and (name := next(left, None)) is not None:
+            chosen[column] = name
+    for name in chosen.values():
+        if names.count(name) > 1:
+            raise ValueError(f"X: has {names.count(name)} columns {name!r}; give each column a name of its own")
+    return chosen
+
+
 def _ids(column: Any, name: str) -> NDArray[Any]:
     ids = np.asarray(column)
-    missing = np.isnan(ids) if ids.dtype.kind == "f" else ids == np.array(None) if ids.dtype.kind == "O" else np.False_
-    if np.any(missing):
+    if np.any(_missing(column, ids)):
         raise ValueError(f"X: the column of {name} ids has missing values; drop those rows")
     if ids.dtype.kind not in "OT":
         return ids
     texts = ids.astype(str)
-    return texts if ids.dtype.kind == "T" or bool((texts == ids).all()) else ids
+    if ids.dtype.kind == "T" or bool(np.all(texts == ids)):
+        return texts
+    numbers = all(issubclass(kind, Integral) for kind in set(map(type, ids.tolist())))
+    return np.array(ids.tolist()) if numbers else ids  # pandas' nullable integers are objects
+
+
+def _missing(column: Any, ids: NDArray[Any]) -> Any:
+    """Which ids are None, NaN, NaT or NA."""
+    if hasattr(column, "isna"):
+        return np.asarray(column.isna())
+    if ids.dtype.kind in "mM":
+        return np.isnat(ids)
+    if ids.dtype.kind == "O":
+        return (ids == np.array(None)) | (ids != ids)
+    return np.isnan(ids) if ids.dtype.kind in "fT" else np.False_
 
 
 def distinct(ids: NDArray[Any], name: str) -> NDArray[Any]:
     """The sorted distinct ids."""
     try:
-        return np.unique(ids)
+        found = np.unique(ids)
     except TypeError as error:
         raise ValueError(
             f"X: the {name} ids are of types that cannot be ordered; make them all numbers or all strings"
         ) from error
+    if found.dtype.kind == "O" and any(np.ndim(one) for one in found):
+        raise ValueError(f"X: the {name} ids are sequences such as {found[0]!r}; make them numbers or strings")
+    return found
 
 
 def to_csr(table: RatingTable, users: IdTable, items: IdTable) -> scipy.sparse.csr_array:
@@ -211,6 +261,30 @@ def resized(X: Any, n_users: int, n_items: int) -> Any:
     return scipy.sparse.csr_array((X.data, X.indices, indptr), shape=(n_users, n_items))
 
 
+def agree_on_kind(X: Any, cluster: Cluster) -> bool:
+    """Collective. Whether X is a table, which it is on all ranks or on none."""
+    table = is_table(X)
+    refuse_differing("X", cluster.gather("a DataFrame" if table else "a matrix"))
+    return table
+
+
+def agree_on_values(ratings: Any, cluster: Cluster) -> Any:
+    """Collective. The ratings, of one dtype on all ranks that have any, and of a size whose squares are finite."""
+    largest = float(np.abs(ratings.data).max(initial=0))
+    told = cluster.gather((ratings.nnz, ratings.dtype.str, largest))
+    held = [dtype for n_ratings, dtype, _ in told if n_ratings]
+    if not held:
+        raise ValueError("X: holds no rating; pass at least one")
+    if len(set(held)) > 1:
+        raise ValueError(f"X: the dtypes differ between ranks ({[dtype for _, dtype, _ in told]}); pass the same")
+    limits, largest = np.finfo(held[0]), max(one[2] for one in told)
+    if largest and not float(limits.tiny) <= largest**2 <= float(limits.max):
+        raise ValueError(
+            f"X: the largest rating is {largest:g}, whose square leaves the range of {limits.dtype}; scale the ratings"
+        )
+    return ratings.astype(held[0], copy=False)
+
+
 def unify_items(ids: NDArray[Any], cluster: Cluster) -> NDArray[Any]:
     """Collective. The item ids of all ranks; a rank without ratings brings none."""
     return cluster.unify(ids) if cluster.size > 1 else ids
@@ -220,8 +294,7 @@ def check_users_apart(ids: NDArray[Any], cluster: Cluster) -> None:
     """Collective. A user belongs to one rank."""
     if cluster.size == 1:
         return
-    together = np.concatenate([part for part in cluster.gather(ids) if len(part)])
-    values, counts = np.unique(together, return_counts=True)
+    values, counts = np.unique(concatenated(cluster.gather(ids)), return_counts=True)
     if (counts > 1).any():
         raise ValueError(
             f"X: {int((counts > 1).sum())} users have ratings on several ranks, such as "

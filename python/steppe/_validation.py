@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,6 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from steppe import _core
+from steppe._digest import digest
+from steppe._plan import refuse_differing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +37,7 @@ __all__ = [
     "native_rows",
 ]
 
+_COLUMNS = ("n_features_in_", "feature_names_in_")
 _REMEDIES = {
     "contains infinity": "Remove or clip such values.",
     "0 sample(s)": "Pass at least one row.",
@@ -88,7 +93,7 @@ def check_classification(
     class_weight : dict, "balanced" or None, default=None
         "balanced" counts each row with its sample weight.
     reset : bool, default=True
-        Whether to set `n_features_in_` and `feature_names_in_` (fit), or to check against them.
+        Whether to take `n_features_in_` and `feature_names_in_` from X (fit), or to check against them.
 
     Raises
     ------
@@ -97,20 +102,23 @@ def check_classification(
     """
     cluster = plan.cluster
     with cluster.agree():
-        X, y = _check_rows_and_targets(estimator, X, y, cluster, reset=reset)
+        X, y = _check_rows_and_targets(estimator, plan, X, y, reset=reset)
         check_classification_targets(y)
         weights = check_sample_weight(sample_weight, len(y), X.dtype)
-    X = _unify_columns(estimator, X, cluster, reset=reset)
-    known = cluster.unify(y) if classes is None else np.unique(np.asarray(classes))
+        known = None if classes is None else np.unique(np.asarray(classes))
+    X = _unify_columns(plan, X, reset=reset)
+    refuse_differing("classes", cluster.gather(digest(known)))
+    known = cluster.unify(y) if known is None else known
     with cluster.agree():
         if len(known) < 2:
             raise ValueError(f"y: met {len(known)} class ({known.tolist()}); a classifier needs 2 or more classes")
         codes = encode_labels(y, known)
+    total = _total_weight(weights, cluster)
     if class_weight is not None:
         counts = cluster.sum(np.bincount(codes, weights=weights, minlength=len(known)))
         with cluster.agree():
             weights = weights * class_weights(class_weight, known, counts).astype(X.dtype)[codes]
-    total = _total_weight(weights, cluster)
+        total = _total_weight(weights, cluster, "class_weight")
     return Examples(X, y, weights, total, known, codes)
 
 
@@ -120,9 +128,9 @@ def check_regression(
     """Collective. Check the rows, numeric targets and weights of a regressor."""
     cluster = plan.cluster
     with cluster.agree():
-        X, y = _check_rows_and_targets(estimator, X, y, cluster, reset=reset, y_numeric=True)
+        X, y = _check_rows_and_targets(estimator, plan, X, y, reset=reset, y_numeric=True)
         weights = check_sample_weight(sample_weight, len(y), X.dtype)
-    X = _unify_columns(estimator, X, cluster, reset=reset)
+    X = _unify_columns(plan, X, reset=reset)
     total = _total_weight(weights, cluster)
     return Examples(X, y.astype(X.dtype), weights, total, np.empty(0), np.empty(0, np.int32))
 
@@ -133,13 +141,9 @@ def check_points(
     """Collective. Check the rows of a model without targets: X and its weights."""
     cluster = plan.cluster
     with cluster.agree():
-        try:
-            checked = validate_data(estimator, X, reset=reset, **_how(1 if cluster.size == 1 else 0))
-        except ValueError as error:
-            raise with_remedy(error, estimator, X, None) from None
-        checked = check_csr(checked) if scipy.sparse.issparse(checked) else checked
+        checked = _validated(estimator, plan, X, reset=reset)
         weights = check_sample_weight(sample_weight, checked.shape[0], checked.dtype)
-    checked = _unify_columns(estimator, checked, cluster, reset=reset)
+    checked = _unify_columns(plan, checked, reset=reset)
     _total_weight(weights, cluster)
     return checked, weights
 
@@ -222,9 +226,13 @@ def class_weights(class_weight: Mapping[Any, float] | str, classes: NDArray[Any]
         weights = np.zeros(len(classes))
         weights[present] = counts.sum() / (present.sum() * counts[present])
         return weights
-    unknown = [label for label in class_weight if label not in classes]
+    known = set(classes.tolist())
+    unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight: the labels {unknown[:20]} are not among the classes {classes.tolist()[:20]}")
+    for label, weight in class_weight.items():
+        if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+            raise ValueError(f"class_weight: the label {label!r} has weight {weight!r}; give a finite one, 0 or more")
     return np.array([class_weight.get(label, 1.0) for label in classes.tolist()], dtype=np.float64)
 
 
@@ -239,14 +247,32 @@ def _how(min_rows: int) -> dict[str, Any]:
 
 
 def _check_rows_and_targets(
-    estimator: Any, X: Any, y: Any, cluster: Cluster, *, reset: bool, y_numeric: bool = False
+    estimator: Any, plan: FitPlan, X: Any, y: Any, *, reset: bool, y_numeric: bool = False
 ) -> tuple[Rows, NDArray[Any]]:
-    min_rows = 1 if cluster.size == 1 else 0  # on a cluster the ranks count together
+    checked: tuple[Rows, NDArray[Any]] = _validated(estimator, plan, X, reset=reset, y=y, y_numeric=y_numeric)
+    return checked
+
+
+def _validated(estimator: Any, plan: FitPlan, X: Any, *, reset: bool, **target: Any) -> Any:
+    """Checked X, and y if it is given. The names and number of columns go to the plan: the fit may yet fail."""
+    columns = copy.copy(estimator) if reset else estimator
+    how = _how(1 if plan.cluster.size == 1 else 0)  # on a cluster the ranks count together
     try:
-        checked, target = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **_how(min_rows))
+        checked = validate_data(columns, X, reset=reset, **how, **target)
     except ValueError as error:
-        raise with_remedy(error, estimator, X, y) from None
-    return (check_csr(checked) if scipy.sparse.issparse(checked) else checked), target
+        raise with_remedy(error, estimator, X, target.get("y")) from None
+    rows = checked[0] if target else checked
+    if scipy.sparse.issparse(rows):
+        check_csr(rows)
+    _refuse_overflow(rows.data if scipy.sparse.issparse(rows) else rows)
+    plan.fitted.update({name: getattr(columns, name) for name in _COLUMNS if hasattr(columns, name)})
+    return checked
+
+
+def _refuse_overflow(values: NDArray[Any]) -> None:
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    if largest > np.sqrt(np.finfo(values.dtype).max / max(values.size, 1)):
+        raise ValueError(f"X: holds {largest:g}, and its squares overflow {values.dtype}; scale the features")
 
 
 def with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueError:
@@ -262,11 +288,12 @@ def with_remedy(error: ValueError, estimator: Any, X: Any, y: Any) -> ValueError
     return type(error)(f"{message} {remedy}") if remedy else error
 
 
-def _unify_columns(estimator: Any, X: Rows, cluster: Cluster, *, reset: bool) -> Rows:
+def _unify_columns(plan: FitPlan, X: Rows, *, reset: bool) -> Rows:
     """Collective. The same columns on all ranks: equal for arrays, the widest for sparse rows."""
+    cluster = plan.cluster
     if cluster.size == 1:
         return X
-    names = getattr(estimator, "feature_names_in_", None)
+    names = plan.fitted.get("feature_names_in_")
     sparse = scipy.sparse.issparse(X)
     told = cluster.gather((X.shape, sparse, None if names is None else list(names), X.dtype.str))
     shapes = [shape for shape, *_ in told]
@@ -282,12 +309,12 @@ def _unify_columns(estimator: Any, X: Rows, cluster: Cluster, *, reset: bool) ->
         )
     if X.shape[1] != widest:
         X = type(X)((X.data, X.indices, X.indptr), shape=(X.shape[0], widest))
-        estimator.n_features_in_ = widest
+        plan.fitted["n_features_in_"] = widest
     return X
 
 
-def _total_weight(weights: NDArray[Any], cluster: Cluster) -> float:
+def _total_weight(weights: NDArray[Any], cluster: Cluster, name: str = "sample_weight") -> float:
     total = float(cluster.sum(float(weights.sum(dtype=np.float64))))
     if total <= 0:
-        raise ValueError("sample_weight: all weights are zero; give at least one row a positive weight")
+        raise ValueError(f"{name}: all weights are zero; give at least one row a positive weight")
     return total

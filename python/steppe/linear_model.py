@@ -199,9 +199,8 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         plan = self._plan()
         data = check_classification(self, plan, X, y, sample_weight, class_weight=self.class_weight)
         plan.check_memory(self._bytes(data), self._coef_bytes(data))
-        session = self._session(plan, data, **self._start(data))
-        self.classes_ = data.classes
-        self.weight_seen_ = data.total_weight
+        session = self._session(plan, data, **self._start(plan, data))
+        plan.fitted.update(classes_=data.classes, weight_seen_=data.total_weight)
         self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
         return self
 
@@ -230,7 +229,7 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         ValueError
             Also if a label is not among the classes of the first call.
         """
-        plan = self._plan()
+        plan = self._plan(more=True)
         first = not hasattr(self, "classes_")
         known = classes if first else self.classes_
         data = check_classification(
@@ -246,9 +245,8 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
         session = self._session(
             plan, data, solver="ds_mlr", total_weight=total, prior_weight=before, n_sweeps=_SWEEPS_OF_A_BATCH, **start
         )
-        self.classes_ = data.classes
+        plan.fitted.update(classes_=data.classes, weight_seen_=total)
         self._run(plan, session, problem={}, rounds=1)
-        self.weight_seen_ = total
         return self
 
     def decision_function(self, X: Any) -> NDArray[Any]:
@@ -368,14 +366,16 @@ class MultinomialLogisticRegression(ClassifierMixin, BaseSteppeEstimator):  # ty
             },
         )
 
-    def _start(self, data: Examples) -> dict[str, Any]:
-        """What this fit starts from, as arguments of the session."""
+    def _start(self, plan: FitPlan, data: Examples) -> dict[str, Any]:
+        """Collective. What this fit starts from, as arguments of the session: on all ranks the same kind."""
         if not self._starts_warm() or self.coef_.shape != (len(data.classes), data.X.shape[1]):
             return {}
         if self.solver == "softmax":
             return self._weights_to_start_from(data)
         dual = getattr(self, "_dual", None)
-        if dual is None or dual.shape != (data.X.shape[0], len(data.classes)):
+        fits = dual is not None and dual.shape == (data.X.shape[0], len(data.classes))
+        fits = all(plan.cluster.gather(fits))
+        if dual is None or not fits:
             return {}
         return {
             "start_dual": dual.astype(data.X.dtype, copy=False),

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 _BAD_INPUT = (ValueError, TypeError)
+_KIND_OF_VALUE = {"U": "text", "S": "text", "T": "text", "M": "time", "m": "duration", "O": "object"}
 _LAST_WORDS = 1.0  # seconds between the traceback of a rank and the end of the job
 
 
@@ -174,12 +175,7 @@ class Cluster:
         """
         with self.agree():
             mine = np.unique(np.asarray(values))
-        distinct = self.gather(mine)
-        filled = [part for part in distinct if part.size] or distinct[:1]
-        if len({part.dtype.kind in "US" for part in filled}) > 1:
-            kinds = [str(part.dtype) for part in distinct]
-            raise ValueError(f"the ranks hold values of different kinds, {kinds}: pass the same type on every rank")
-        return np.unique(np.concatenate(filled))
+        return np.unique(concatenated(self.gather(mine)))
 
     @contextmanager
     def agree(self) -> Iterator[None]:
@@ -209,6 +205,27 @@ class Cluster:
         for rank, description in enumerate(told):
             if description is not None:
                 _raise_echo(rank, *description)
+
+
+def concatenated(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """The values of all ranks, as gathered; those of ranks that hold none have no say in the type.
+
+    Raises
+    ------
+    ValueError
+        If the ranks hold values that cannot be compared, such as numbers and strings.
+    """
+    filled = [part for part in parts if part.size] or parts[:1]
+    dtypes = {part.dtype for part in filled}
+    if len({_KIND_OF_VALUE.get(dtype.kind, "number") for dtype in dtypes}) > 1:
+        kinds = [str(part.dtype) for part in parts]
+        raise ValueError(f"the ranks hold values of different kinds, {kinds}: pass the same type on every rank")
+    together = np.concatenate(filled)
+    if together.dtype.kind == "f" and all(dtype.kind in "iu" for dtype in dtypes):  # int64 beside uint64
+        if min(int(part.min()) for part in filled) < 0:
+            raise ValueError("the ranks hold negative integers and uint64: pass the same type on every rank")
+        together = np.concatenate([part.astype(np.uint64) for part in filled])
+    return together
 
 
 def _describe(error: BaseException) -> tuple[str, str, str]:

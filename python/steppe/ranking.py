@@ -19,7 +19,6 @@ from steppe.metric._mahalanobis import blas_threads
 from steppe.metrics import ndcg_score
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
@@ -279,20 +278,11 @@ class LocalGMMLRanker(BaseSteppeEstimator):
             "anchors_": result["anchors"],
             "metrics_": list(result["components"]),
             "weights_": result["weights"],
-            "_ndcg": result["ndcg"],
+            "history.ndcg": result["ndcg"],
         }
         if "query_weights" in result:
             attributes["query_weights_"] = result["query_weights"]
         return attributes
-
-    def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
-        attributes = dict(attributes)
-        ndcg, history = attributes.pop("_ndcg"), attributes["history_"]
-        wider = np.empty(len(history), dtype=[*history.dtype.descr, ("ndcg", "f8")])
-        for name in history.dtype.names:
-            wider[name] = history[name]
-        wider["ndcg"] = ndcg[: len(history)]
-        super()._set_fitted({**attributes, "history_": wider})
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Score documents; only the order within a query means something.

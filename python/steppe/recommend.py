@@ -13,10 +13,11 @@ from steppe._base import BaseSteppeEstimator
 from steppe._factor_queries import FactorQueries
 from steppe._ratings import (
     IdTable,
+    agree_on_kind,
+    agree_on_values,
     check_matrix,
     check_users_apart,
     distinct,
-    is_table,
     read_table,
     resized,
     to_csr,
@@ -200,7 +201,8 @@ class MatrixFactorization(FactorQueries, BaseSteppeEstimator):
         """
         plan = self._plan()
         ratings, users, items = self._check_ratings(plan, X)
-        start = self._warm_start(users, items, ratings.dtype) if self._starts_warm() else None
+        with plan.cluster.agree():
+            start = self._warm_start(users, items, ratings.dtype) if self._starts_warm() else None
         self._fit(plan, ratings, users, items, start, {"problem": {"X": ratings}})
         return self
 
@@ -223,7 +225,7 @@ class MatrixFactorization(FactorQueries, BaseSteppeEstimator):
         ValueError
             If ``solver="als"``, which fits rows to all of their ratings at once: call fit, or fold_in for new users.
         """
-        plan = self._plan()
+        plan = self._plan(more=True)
         with plan.cluster.agree():
             if self.solver != "sgd":
                 raise ValueError(
@@ -254,8 +256,7 @@ class MatrixFactorization(FactorQueries, BaseSteppeEstimator):
         session = _core.matrix_factorization_session(
             self._native_params(plan.n_threads, plan.schedule, plan.seed), native_rows(ratings), start, plan.link
         )
-        self.n_features_in_ = len(items)
-        self.users_, self.items_ = users.ids, items.ids
+        plan.fitted.update(n_features_in_=len(items), users_=users.ids, items_=items.ids)
         self._run(plan, session, **how)
 
     def _native_params(self, n_threads: int, schedule: str = "serial", seed: int = 0) -> dict[str, Any]:
@@ -275,48 +276,49 @@ class MatrixFactorization(FactorQueries, BaseSteppeEstimator):
     def _check_ratings(self, plan: FitPlan, X: Any) -> tuple[Any, IdTable, IdTable]:
         """Collective. X as CSR, and the ids of its rows and columns; columns agree over the ranks."""
         cluster = plan.cluster
-        if is_table(X):
+        if agree_on_kind(X, cluster):
             with cluster.agree():
                 table = read_table(X)
                 users, items = distinct(table.users, "user"), distinct(table.items, "item")
             check_users_apart(users, cluster)
             tables = IdTable(users, "users"), IdTable(unify_items(items, cluster), "items")
             with cluster.agree():
-                return to_csr(table, *tables), *tables
+                ratings = to_csr(table, *tables)
+            return agree_on_values(ratings, cluster), *tables
         with cluster.agree():
             ratings = check_matrix(X, min_users=1 if cluster.size == 1 else 0)
-        shapes = cluster.gather((ratings.shape, ratings.dtype.str))
-        with cluster.agree():
-            if len({dtype for _, dtype in shapes}) > 1:
-                raise ValueError(
-                    f"X: the dtypes differ between ranks ({[dtype for _, dtype in shapes]}); pass the same"
-                )
-        n_items = max(shape[1] for shape, _ in shapes)
-        first = sum(shape[0] for shape, _ in shapes[: cluster.rank])
+        ratings = agree_on_values(ratings, cluster)
+        shapes = cluster.gather(ratings.shape)
+        n_items = max(columns for _, columns in shapes)
+        first = sum(n_users for n_users, _ in shapes[: cluster.rank])
         rows, columns = np.arange(first, first + ratings.shape[0]), np.arange(n_items)
         return resized(ratings, ratings.shape[0], n_items), IdTable(rows, "users"), IdTable(columns, "items")
 
     def _check_more_ratings(self, plan: FitPlan, X: Any) -> tuple[Any, IdTable, IdTable]:
         """Collective. As _check_ratings, with what is known first and what is new behind it."""
         cluster, users, items = plan.cluster, self._users, self._items
-        if is_table(X):
+        if agree_on_kind(X, cluster):
             with cluster.agree():
                 table = read_table(X)
                 new_users, new_items = distinct(table.users, "user"), distinct(table.items, "item")
                 users = users.extended(new_users)
             check_users_apart(users.ids, cluster)
-            items = items.extended(unify_items(new_items, cluster))
+            new_items = unify_items(new_items, cluster)
             with cluster.agree():
-                return to_csr(table, users, items), users, items
+                items = items.extended(new_items)
+                ratings = to_csr(table, users, items)
+            return agree_on_values(ratings, cluster), users, items
         with cluster.agree():
             ratings = check_matrix(X)
             if cluster.size > 1 and ratings.shape[0] > len(users):
                 raise ValueError(
                     "X: has more rows than this rank has users; on a cluster add users by their ids, in a DataFrame"
                 )
+        ratings = agree_on_values(ratings, cluster)
         n_items = max(cluster.gather(max(ratings.shape[1], len(items))))
         n_users = max(ratings.shape[0], len(users))
-        users, items = _longer(users, n_users, "users"), _longer(items, n_items, "items")
+        with cluster.agree():
+            users, items = _longer(users, n_users, "users"), _longer(items, n_items, "items")
         return resized(ratings, n_users, n_items), users, items
 
     def _warm_start(self, users: IdTable, items: IdTable, dtype: Any) -> dict[str, Any]:

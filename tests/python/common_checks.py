@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import signal
 import subprocess
@@ -23,9 +24,11 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import steppe
-from steppe import _device
+from steppe import _arrays_file, _device
 from steppe.parallel import Cluster
 
 N_ITER = 6
@@ -111,10 +114,14 @@ DRAWN_SITES = {
     for kind in ("dense", "sparse")
 }
 
+EVERY = ("serial", "bsp", "nomad", "hogwild")
+
 CASES = [
     Case("steppe.tiny_model:TinySoftmax"),
     # Rows are visited in random order, so a weight of 2 equals the row twice at the optimum only: go there.
-    Case("steppe.linear_model:MultinomialLogisticRegression", {"alpha": 1e-2, "max_iter": 300, "tol": 0}),
+    Case(
+        "steppe.linear_model:MultinomialLogisticRegression", {"alpha": 1e-2, "max_iter": 300, "tol": 0}, schedules=EVERY
+    ),
     Case("steppe.linear_model:MultinomialLogisticRegression", {"solver": "softmax"}),
     Case("steppe.metric:GMML", schedules=("serial", "bsp"), iterative=False, cluster_tolerance=1e-12),
     Case("steppe.metric:ITML", schedules=("serial", "bsp"), cluster_tolerance=1e-12),
@@ -144,7 +151,7 @@ CASES = [
         cluster_tolerance=1e-6,
         expected_failures=DRAWN_SITES,
     ),
-    Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, examples=False, cluster_tolerance=0.1),
+    Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, EVERY, False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),
 ]
 
@@ -228,6 +235,8 @@ def check_callbacks(case: Case) -> None:
     snapshots = []
     model.set_params(callbacks=[lambda info: snapshots.append(info.fitted_estimator())]).fit(*data)
     assert_same_fit(snapshots[-1], model)
+    assert snapshots[-1].history_.dtype == model.history_.dtype
+    assert set(vars(snapshots[-1])) == set(vars(model)), "nothing of the fit in progress"
 
     def fail(info: Any) -> None:
         raise LookupError("from the callback")
@@ -236,6 +245,29 @@ def check_callbacks(case: Case) -> None:
     with pytest.raises(LookupError, match="from the callback"):
         model.fit(*data)
     assert model.n_iter_ == 1
+
+
+def check_failed_fit(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that fails before its first iteration has ended leaves the last one whole, and a first one nothing."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    model, never = case.make(max_iter=2, tol=0).fit(*case.data(50, 6)), case.make()
+    before = fitted_attributes(model)
+    with monkeypatch.context() as patch:
+        patch.setattr("steppe._loop.FitLoop._train", fail)
+        for estimator, data in ((model, case.data(70, 9, seed=1)), (never, case.data())):
+            with pytest.raises(RuntimeError, match="on purpose"):
+                estimator.fit(*data)
+    after = fitted_attributes(model)
+    assert after.keys() == before.keys()
+    assert all(value is before[name] for name, value in after.items())
+    assert not fitted_attributes(never)
+
+
+def fitted_attributes(estimator: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(estimator).items() if name.endswith("_")}
 
 
 def check_determinism(case: Case) -> None:
@@ -323,38 +355,83 @@ def check_clone(case: Case) -> None:
 
 
 def check_interrupt(case: Case) -> None:
-    """Ctrl-C ends a fit with KeyboardInterrupt and leaves the estimator usable."""
+    """Ctrl-C ends a fit with KeyboardInterrupt, soon, and leaves the estimator usable."""
     script = f"""
-        import sys, warnings
+        import sys, time
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import common_checks
         case = next(c for c in common_checks.CASES if str(c) == {str(case)!r})
-        for schedule, n_jobs in [("serial", 1), ("nomad", 2)]:
+        for schedule, n_jobs in [("serial", 1), ("bsp", 2), ("nomad", 2), ("hogwild", 2)]:
             if schedule not in case.schedules:
                 continue
             model = case.make(max_iter=10**9, tol=0, schedule=schedule, n_jobs=n_jobs)
             try:
-                print("fitting", flush=True)
+                print("fitting", schedule, flush=True)
                 model.fit(*case.data(2000, 50))
                 sys.exit("fit ended by itself")
             except KeyboardInterrupt:
+                used = time.process_time()
                 assert common_checks.fitted_arrays(model)
                 assert len(model.history_) == model.n_iter_
-                print("interrupted", flush=True)
+                print("interrupted", used, flush=True)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deaf = threading.Timer(120, process.kill)
         deaf.start()
+        used = 0.0
         for line in process.stdout or ():
-            if line.strip() == "fitting":
+            word, value = line.split()
+            if word == "fitting":
                 # Some time inside fit; whether native code or Python is at work, Ctrl-C must end it.
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(0.5)
+                used = processor_seconds(process.pid)
                 process.send_signal(signal.SIGINT)
+            else:
+                assert float(value) - used < 2 * MOST_THREADS, "the design says 0.2 s; a busy machine stretches that"
         _, errors = process.communicate()
         deaf.cancel()
     assert process.returncode == 0, errors
+
+
+MOST_THREADS = 2  # of the fits above
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used of all processors: a bound on this does not depend on what else runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def check_killed(case: Case, directory: Path) -> None:
+    """A process that is killed at any moment resumes from its checkpoint, with the same bits."""
+    data = case.data(300, 30)
+    for schedule, n_jobs in (("serial", 1), ("bsp", 2)):
+        path = directory / schedule
+        common = {"tol": 0, "schedule": schedule, "n_jobs": n_jobs}
+        script = f"""
+            import sys
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            import common_checks
+            case = next(c for c in common_checks.CASES if str(c) == {str(case)!r})
+            model = case.make(max_iter=10**9, checkpoint={str(path)!r}, **{common})
+            type(model)._checkpoint_seconds = 0
+            model.set_params(callbacks=lambda info: print(info.iteration, flush=True)).fit(*case.data(300, 30))
+        """
+        command = [sys.executable, "-c", textwrap.dedent(script)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                if int(line) == 4:
+                    process.kill()
+        assert process.returncode == -signal.SIGKILL
+        reached = int(_arrays_file.read(path)[0]["history.iteration"][-1])
+        assert reached >= 3
+        seen: list[int] = []
+        resumed = case.make(**common, max_iter=reached + 2, checkpoint=path)
+        resumed.set_params(callbacks=lambda info, seen=seen: seen.append(info.iteration)).fit(*data)
+        assert seen == [reached + 1, reached + 2]
+        assert_same_fit(resumed, case.make(**common, max_iter=reached + 2).fit(*data))
 
 
 def broken_rows(X: np.ndarray) -> dict[str, tuple[Any, str]]:
@@ -476,12 +553,71 @@ def check_cluster(case: Case) -> None:
     assert "rank 1" in Cluster._threads(2, fit_bad, timeout=60)[0]
 
 
+def check_parameters_agree(case: Case, directory: Path) -> None:
+    """Ranks with different parameters are told so on every rank, and which parameter it is."""
+    data = case.data()
+    usual = case.make().get_params()
+    changed = {name: other(value) for name, value in usual.items() if isinstance(value, (bool, int, float))}
+    changed |= {"schedule": "bsp" if usual["schedule"] == "auto" else "auto", "checkpoint": directory / "c"}
+    for name in ("random_state", "verbose"):
+        del changed[name]
+
+    def fit(cluster: Cluster, name: str) -> str:
+        params = {name: changed[name]} if cluster.rank == 1 else {}
+        with pytest.raises(ValueError, match=f"^{name}: the ranks hold different values.* on rank 1") as caught:
+            case.make(cluster=cluster, **params).fit(*data)
+        return str(caught.value)
+
+    for name in changed:
+        assert len(set(Cluster._threads(2, partial(fit, name=name), timeout=60))) == 1
+
+
+def other(value: bool | float) -> bool | float:
+    """Another valid value of a parameter."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else 0.8 * value + 0.03
+
+
+def check_fits_to_go_on_from_agree(case: Case) -> None:
+    """With warm_start a rank that has no last fit is told from one that has."""
+    data = case.data()
+
+    def fit(cluster: Cluster) -> None:
+        model = case.make(max_iter=2, tol=0, warm_start=True)
+        if cluster.rank == 0:
+            model.fit(*data)
+        with pytest.raises(ValueError, match="the fit to go on from: the ranks hold different values"):
+            model.set_params(cluster=cluster).fit(*data)
+
+    Cluster._threads(2, fit, timeout=60)
+
+
+def check_checkpoint_path(case: Case, directory: Path) -> None:
+    """A path that cannot be written to is refused before the first iteration."""
+    for path in ("", directory, directory / "absent" / "c"):
+        with pytest.raises(ValueError, match=r"checkpoint: .*(folder|empty)"):
+            case.make(checkpoint=path, callbacks=lambda info: pytest.fail("trained")).fit(*case.data())
+
+
+def check_names_out(case: Case) -> None:
+    """A transformer names its columns, and gives a DataFrame when asked to."""
+    model = case.make()
+    if not hasattr(model, "transform"):
+        return
+    X, *rest = case.data()
+    frame = make_pipeline(StandardScaler(), model).set_output(transform="pandas").fit(X, *rest).transform(X)
+    assert list(frame.columns) == list(model.get_feature_names_out())
+    assert frame.shape == model.set_output(transform="default").transform(X).shape
+
+
 CHECKS = [
     check_fit_resets,
     check_dtype_is_kept,
     check_history,
     check_tolerance,
     check_callbacks,
+    check_failed_fit,
     check_determinism,
     check_checkpoint,
     check_save_load,
@@ -493,6 +629,10 @@ CHECKS = [
     check_formats,
     check_verbose,
     check_cluster,
+    check_parameters_agree,
+    check_fits_to_go_on_from_agree,
+    check_checkpoint_path,
+    check_names_out,
 ]
 
 # What takes more than one iteration to see.

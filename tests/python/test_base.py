@@ -168,6 +168,30 @@ def test_class_weight_of_a_strange_class_is_refused():
         TinySoftmax(class_weight={9: 1.0}).fit(*labelled())
 
 
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "heavy", None])
+def test_bad_class_weights_name_their_label(weight):
+    with pytest.raises(ValueError, match=r"class_weight: the label 2 has weight .*; give a finite one"):
+        TinySoftmax(class_weight={0: 1.0, 2: weight}).fit(*labelled())
+
+
+def test_class_weight_of_strange_keys_is_refused():
+    with pytest.raises(ValueError, match=r"class_weight: the labels \[\(0, 1\)\]"):
+        TinySoftmax(class_weight={(0, 1): 1.0}).fit(*labelled())
+    with pytest.raises(ValueError, match="class_weight: all weights are zero"):
+        TinySoftmax(class_weight={0: 0, 1: 0, 2: 0}).fit(*labelled())
+    by_numpy = TinySoftmax(class_weight={np.int64(1): np.float32(2)}, **QUICK).fit(*labelled())
+    assert_same_fit(by_numpy, TinySoftmax(class_weight={1: 2.0}, **QUICK).fit(*labelled()))
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float64, 1e155), (np.float32, 1e20)])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_whose_squares_overflow_are_refused(dtype, scale, sparse):
+    X, y = labelled(dtype=dtype)
+    X *= dtype(scale)
+    with pytest.raises(ValueError, match=r"X: holds .* squares overflow float.*; scale the features"):
+        TinySoftmax().fit(scipy.sparse.csr_array(X) if sparse else X, y)
+
+
 def test_transposed_rows_are_recognised_when_predicting():
     X, y = labelled(60, 5)
     model = TinySoftmax(**QUICK).fit(X, y)
@@ -301,7 +325,7 @@ def test_what_ctrl_c_leaves_may_fail_and_is_asked_for_again(interrupted, monkeyp
 def test_an_interrupted_fit_leaves_nothing_of_the_fit_before(interrupted):
     model, _ = interrupted
     model._set_fitted({"coef_": 1, "dual_gap_": 2})
-    model._set_fitted_later(lambda estimator: {"coef_": 3})
+    model._set_fitted_later(lambda: {"coef_": 3})
     assert (hasattr(model, "dual_gap_"), model.coef_) == (False, 3)
 
 
@@ -439,6 +463,34 @@ def test_damaged_files_are_refused(tmp_path):
             _arrays_file.read(path)
 
 
+def _with_header(header):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(64)
+
+
+def _entry(**changes):
+    entry = {"dtype": "F64", "shape": [2], "data_offsets": [0, 16], **changes}
+    return {"a": {name: value for name, value in entry.items() if value is not None}}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [], 3, None, {"a": 1}, {"a": []}, {"__metadata__": 3}, _entry(dtype="BF16"), _entry(dtype=None),
+        _entry(data_offsets=None), _entry(data_offsets=[0]), _entry(data_offsets=["0", "16"]),
+        _entry(data_offsets=[8, 0]), _entry(data_offsets=[0, 2**70]), _entry(shape=3), _entry(shape=[-1]),
+        _entry(shape=[2**40, 2**40]), _entry(shape=["x"]), _entry(data_offsets=[0, 15]), b"[" * 100_000, b"{\xff}",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_strange_headers_are_damage(tmp_path, header):
+    path = tmp_path / "f"
+    path.write_bytes(_with_header(header))
+    for read in (_arrays_file.read, steppe.load, lambda path: TinySoftmax(checkpoint=path).fit(*labelled())):
+        with pytest.raises(ValueError, match="damaged"):
+            read(path)
+
+
 def _rewrite(path, change):
     arrays, metadata = _arrays_file.read(path)
     change(metadata)
@@ -463,6 +515,70 @@ def test_load_refuses_what_it_does_not_know(tmp_path):
     _rewrite(path, lambda metadata: metadata.update(format="other"))
     with pytest.raises(ValueError, match="no model of steppe"):
         steppe.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda metadata: metadata.pop("model"),
+        lambda metadata: metadata.update(model="{"),
+        lambda metadata: metadata.update(model="[]"),
+        lambda metadata: metadata.update(model="3"),
+        *(
+            lambda metadata, key=key: _change_model(metadata, key, None)
+            for key in ("class", "params", "fitted", "parts")
+        ),
+        lambda metadata: _change_model(metadata, "parts", "x"),
+        lambda metadata: _change_model(metadata, "params", 3),
+        lambda metadata: _change_model(metadata, "fitted", {"$dict": {"coef_": {"$array": "absent"}}}),
+        lambda metadata: _change_model(metadata, "fitted", {"$dict": {"coef_": {"$what": 1}}}),
+        lambda metadata: _change_model(metadata, "fitted", {"$dict": {"coef_": {}}}),
+        lambda metadata: _change_model(metadata, "params", {"$dict": {"unknown": 1}}),
+    ],
+)
+def test_damaged_models_are_refused(tmp_path, change):
+    path = tmp_path / "model"
+    TinySoftmax(**QUICK).fit(*labelled()).save(path)
+    _rewrite(path, change)
+    with pytest.raises(ValueError, match="damaged"):
+        steppe.load(path)
+
+
+def _change_model(metadata, key, value):
+    model = json.loads(metadata["model"])
+    model.pop(key)
+    metadata["model"] = json.dumps(model if value is None else {**model, key: value})
+
+
+def test_models_without_a_version_are_refused(tmp_path):
+    path = tmp_path / "model"
+    TinySoftmax(**QUICK).fit(*labelled()).save(path)
+    _rewrite(path, lambda metadata: metadata.pop("version"))
+    with pytest.raises(ValueError, match="version None"):
+        steppe.load(path)
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "c"
+    for change in (
+        lambda m: m.pop("checkpoint"),
+        lambda m: m.update(checkpoint="[]"),
+        lambda m: m.update(checkpoint="{}"),
+    ):
+        TinySoftmax(checkpoint=path, **QUICK).fit(*labelled())
+        _rewrite(path, change)
+        with pytest.raises(ValueError, match="damaged"):
+            TinySoftmax(checkpoint=path, **QUICK).fit(*labelled())
+        path.unlink()
+
+
+def test_a_loaded_model_forgets_what_was_loaded_when_fitted_again(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X, y = labelled()
+    TinySoftmax(**QUICK).fit(pandas.DataFrame(X, columns=list("abcde")), y).save(tmp_path / "model")
+    model = steppe.load(tmp_path / "model")
+    assert model.feature_names_in_.tolist() == list("abcde")
+    assert not hasattr(model.fit(X, y), "feature_names_in_")
 
 
 def test_saved_parameters_and_what_cannot_be_saved(tmp_path):

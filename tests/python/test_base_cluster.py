@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,55 @@ def test_bad_input_on_one_rank_ends_the_fit_on_all(bad, words):
         return None
 
     assert all(words in message for message in on_ranks(3, work))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("class_weight", (None, {0: 2.0})),
+        ("class_weight", ({0: 2.0}, {0: 3.0})),
+        ("alpha", (1e-3, 2e-3)),
+        ("checkpoint", (None, "c")),
+    ],
+)
+def test_parameters_that_differ_are_named_on_every_rank(name, values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y = labelled()
+
+    def work(cluster):
+        with pytest.raises(ValueError, match=f"^{name}: ") as caught:
+            TinySoftmax(cluster=cluster, **{name: values[cluster.rank > 1]}, **QUICK).fit(*share(cluster, X, y))
+        return str(caught.value)
+
+    messages = on_ranks(4, work)
+    assert len(set(messages)) == 1
+    assert "on ranks 0, 1" in messages[0]
+    assert "on ranks 2, 3" in messages[0]
+
+
+def test_what_belongs_to_a_rank_may_differ(tmp_path):
+    X, y = labelled()
+
+    def work(cluster):
+        mine = {"n_jobs": 1 + cluster.rank, "verbose": 0, "random_state": cluster.rank}
+        same = {"class_weight": dict([(0, 2.0), (1, 3.0)][:: 1 - 2 * cluster.rank])}  # in another order
+        path = str(tmp_path / "c") if cluster.rank else tmp_path / "c"
+        model = TinySoftmax(cluster=cluster, checkpoint=path, **{**QUICK, **mine, **same})
+        return model.fit(*share(cluster, X, y)).coef_
+
+    first, second = on_ranks(2, work)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("classes", [(None, [0, 1, 2]), ([0, 1, 2], [0, 1, 2, 3])])
+def test_classes_must_be_the_same_on_every_rank(classes):
+    X, y = labelled()
+
+    def work(cluster):
+        with pytest.raises(ValueError, match="classes: the ranks hold different values"):
+            TinySoftmax(cluster=cluster).partial_fit(*share(cluster, X, y), classes=classes[cluster.rank])
+
+    on_ranks(2, work)
 
 
 def test_no_rows_anywhere_is_refused():
@@ -296,22 +346,40 @@ def test_a_fit_alone_among_several_ranks_warns_once():
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PMI_SIZE": "4"}, check=True)
 
 
-def test_an_uncaught_exception_on_one_rank_ends_the_job():
+@pytest.mark.parametrize("where", ["between fits", "in a fit"])
+def test_an_uncaught_exception_on_one_rank_ends_the_job(where):
     pytest.importorskip("mpi4py")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if mpiexec is None:
         pytest.skip("there is no mpiexec")
-    script = """
+    script = f"""
+        import time
         from steppe.parallel import Cluster
+        from steppe.recommend import MatrixFactorization
         cluster = Cluster.world()
-        if cluster.rank == 1:
+
+        def fail(info):
+            if cluster.rank == 1 and info.iteration == 3:
+                print("raised at", time.time(), flush=True)
+                raise LookupError("what went wrong")
+
+        if {where == "in a fit"}:
+            model = MatrixFactorization(2, max_iter=10**9, cluster=cluster, callbacks=fail)
+            model.fit([[1.0, 2.0, 3.0 + cluster.rank]] * 9)
+        elif cluster.rank == 1:
+            print("raised at", time.time(), flush=True)
             raise LookupError("what went wrong")
-        cluster.gather(None)
+        else:
+            cluster.gather(None)
     """
     command = [mpiexec, "-n", "2", sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    lasted = time.time() - float(done.stdout.split()[-1])
     assert done.returncode != 0
     assert "LookupError: what went wrong" in done.stderr
+    if where == "in a fit":
+        assert "rank 1 failed" in done.stderr
+    assert lasted < 20, "the design says 5 s; a busy machine stretches that"
 
 
 def test_sparse_rows_keep_their_type_when_widened():

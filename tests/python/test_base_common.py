@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from common_checks import CASES, CHECKS, OF_ITERATIONS
+from common_checks import CASES, CHECKS, OF_ITERATIONS, check_killed
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 ESTIMATORS = [(case.make(), case) for case in CASES if case.examples]
@@ -29,9 +29,16 @@ def scikit_learn_checks():
         if case.iterative or check not in OF_ITERATIONS
     ],
 )
-def test_common(check, case, tmp_path, capsys):
-    offered = {"directory": tmp_path, "capsys": capsys}
+def test_common(check, case, tmp_path, capsys, monkeypatch):
+    offered = {"directory": tmp_path, "capsys": capsys, "monkeypatch": monkeypatch}
     check(case, **{name: offered[name] for name in inspect.signature(check).parameters if name in offered})
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.path.endswith(("MatrixFactorization", "LogisticRegression"))], ids=str
+)
+def test_a_killed_process_resumes(case, tmp_path):
+    check_killed(case, tmp_path)
 
 
 @scikit_learn_checks()

@@ -261,3 +261,61 @@ def test_a_saved_model_predicts_alike(tmp_path):
     other = steppe.load(tmp_path / "model", mmap=True)
     np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
     assert other.partial_fit(X, y).weight_seen_ == 120
+
+
+def diverge(self):
+    raise ValueError("diverged")
+
+
+def test_a_failed_refit_leaves_the_last_model(monkeypatch):
+    X, y = problem(60, 6, 4)
+    model = fit(X, y, max_iter=3)
+    before = model.predict_proba(X)
+    with monkeypatch.context() as patch:
+        patch.setattr("steppe._loop.FitLoop._train", diverge)
+        with pytest.raises(ValueError, match="diverged"):
+            model.fit(*problem(90, 9, 7))
+        with pytest.raises(ValueError, match="diverged"):
+            model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    assert model.weight_seen_ == 60
+
+
+def test_partial_fit_after_one_that_failed(monkeypatch):
+    X, y = problem(60, 6, 4)
+    model = MultinomialLogisticRegression(1e-2, random_state=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("steppe._loop.FitLoop._train", diverge)
+        with pytest.raises(ValueError, match="diverged"):
+            model.partial_fit(X, y)
+    assert not hasattr(model, "classes_")
+    assert model.partial_fit(X, y).weight_seen_ == 60
+
+
+def test_ranks_start_warm_together_or_not_at_all():
+    """Rows that changed in number on one rank: the duals of no rank are taken."""
+    X, y = problem(150, 12, 5)
+
+    def work(cluster):
+        mine = slice(75 * cluster.rank, 75 * cluster.rank + 75)
+        model = fit(X[mine], y[mine], max_iter=30, warm_start=True, cluster=cluster)
+        fewer = slice(mine.start, mine.stop - 5 * cluster.rank)
+        model.set_params(max_iter=1).fit(X[fewer], y[fewer])
+        cold = fit(X[fewer], y[fewer], max_iter=1, cluster=cluster)
+        np.testing.assert_array_equal(model.coef_, cold.coef_)
+
+    Cluster._threads(2, work, timeout=20)
+
+
+@pytest.mark.parametrize("schedule", ["bsp", "nomad"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_more_ranks_than_columns_and_classes(schedule, sparse):
+    X, y = problem(80, 1, 2, sparse=sparse)
+    alone = fit(X, y, max_iter=200)
+
+    def work(cluster):
+        rows = slice(20 * cluster.rank, 20 * cluster.rank + 20)
+        return fit(X[rows], y[rows], max_iter=200, schedule=schedule, cluster=cluster).history_["objective"][-1]
+
+    for objective in Cluster._threads(4, work, timeout=60):
+        assert objective == pytest.approx(alone.history_["objective"][-1], rel=1e-5)

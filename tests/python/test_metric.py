@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -603,3 +604,22 @@ def test_neighbours_beside_metric_learn(load):
         theirs = nearest(rival.ITML_Supervised(random_state=seed).fit(A, a).transform, A, a, B)
         gains.append(np.mean(ours == b) - np.mean(theirs == b))
     assert np.mean(gains) >= -0.005
+
+
+@pytest.mark.parametrize("model", [ITML, GMML])
+def test_ranks_agree_on_arrays(model):
+    rng = np.random.default_rng(0)
+    points, labels = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    sign = np.where(np.arange(20) % 2, 1, -1)
+
+    def refused(cluster, params, data, match):
+        with pytest.raises(ValueError, match=match):
+            model(cluster=cluster, **params[cluster.rank]).fit(*data[cluster.rank])
+
+    indices = rng.permutation(40).reshape(20, 2)
+    other = points + np.eye(40, 3)
+    for params, data, match in (
+        ([{"preprocessor": points}, {"preprocessor": other}], [(indices, sign)] * 2, "preprocessor: the ranks hold"),
+        ([{"prior": np.eye(3)}, {"prior": 2 * np.eye(3)}], [(points, labels)] * 2, "prior: the ranks hold"),
+    ):
+        Cluster._threads(2, partial(refused, params=params, data=data, match=match), timeout=20)

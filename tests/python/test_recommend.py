@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 
 import steppe
 from steppe.parallel import Cluster
@@ -244,6 +245,59 @@ def test_ids_of_any_type_are_kept(R, ids, tmp_path):
     np.testing.assert_array_equal(again.predict(wanted, R.col[:20]), model.predict(wanted, R.col[:20]))
 
 
+@pytest.mark.parametrize("kind", ["string", "category", "Int64", "int8", "uint64", "negative"])
+def test_ids_of_pandas_types(R, kind):
+    low = {"int8": -100, "uint64": 2**64 - 500, "negative": -60}.get(kind, 0)
+    numbers = [int(u) + low for u in R.row]
+    made = {
+        "string": lambda: pd.array([f"u{u}" for u in numbers], dtype="string"),
+        "category": lambda: pd.Categorical([f"u{u}" for u in numbers]),
+        "negative": lambda: np.array(numbers),
+    }.get(kind, lambda: pd.array(numbers, dtype=kind))
+    table = frame(R).assign(user=made())
+    model = MatrixFactorization(3, max_iter=2, random_state=0).fit(table)
+    asked = table.user.to_numpy()[:9]
+    np.testing.assert_array_equal(model.predict(asked, table.item[:9]), model.predict(list(asked), table.item[:9]))
+    assert model.score(table) < 0
+    if kind not in ("string", "category"):
+        assert model.users_.dtype.kind in "iu"
+        for strange in (
+            np.array([2**64 - 1], np.uint64),
+            np.array([-(2**63)]),
+            np.array([10**6]),
+            np.array([-1], np.int8),
+        ):
+            if int(strange[0]) not in model.users_.tolist():
+                with pytest.raises(ValueError, match="users: 1 ids were not in fit"):
+                    model.predict(strange, table.item[:1])
+
+
+def test_an_empty_table_is_no_exclusion(R):
+    table = frame(R)
+    model = MatrixFactorization(3, max_iter=2, random_state=0).fit(table)
+    some = model.recommend(model.users_[:4], 5)
+    for empty in (table[:0], pd.DataFrame(columns=["user", "item"])):
+        for one, other in zip(some, model.recommend(model.users_[:4], 5, exclude=empty), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_columns_without_a_known_name_keep_their_order(R):
+    table = frame(R)[["value", "user", "item"]].set_axis(["rating", "who", "what"], axis=1)
+    model = MatrixFactorization(3, max_iter=2, random_state=0).fit(table)
+    assert set(model.users_) == set(table.who)
+
+
+def test_a_diverged_refit_leaves_the_last_model(R, monkeypatch):
+    model = MatrixFactorization(3, max_iter=2, random_state=0).fit(R)
+    before, known = model.predict(R.row, R.col), len(model.users_)
+    monkeypatch.setattr("steppe._loop.FitLoop._train", lambda self: (_ for _ in ()).throw(ValueError("diverged")))
+    for refit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="diverged"):
+            refit(planted(200, 80, seed=3))
+        assert len(model.users_) == known
+        np.testing.assert_array_equal(model.predict(R.row, R.col), before)
+
+
 def test_two_columns_are_events(R):
     model = MatrixFactorization(2, max_iter=2).fit(frame(R)[["user", "item"]])
     assert model.mean_ == 1
@@ -302,11 +356,32 @@ def test_warm_start_goes_on(R):
         (lambda m, R: m.score(R.T), "X: has"),
         (lambda m, R: m.score(scipy.sparse.csr_array((3, 50))), "no rating"),
         (lambda m, R: m.fold_in(R.T), "columns"),
+        (lambda m, R: m.predict([[0, 1]], [0, 1]), r"users: has shape \(1, 2\); give ids in one dimension"),
+        (lambda m, R: m.recommend([[0, 1]]), r"users: has shape \(1, 2\)"),
+        (lambda m, R: m.similar_items([[0], [1]]), r"items: has shape \(2, 1\)"),
     ],
 )
 def test_what_is_asked_for_wrongly(R, model, call, match):
     with pytest.raises(ValueError, match=match):
         call(model, R)
+
+
+def with_missing(R, what, dtype=None):
+    table = frame(R)
+    ids = table["user"].astype(object)
+    ids.iloc[3] = what
+    return table.assign(user=ids if dtype is None else ids.astype(dtype))
+
+
+def days(R):
+    table = frame(R).assign(user=pd.Timestamp("2020-01-01") + pd.to_timedelta(R.row, "D"))
+    table.loc[3, "user"] = pd.NaT
+    return table
+
+
+def tuples(R):
+    ids = pd.Series([(int(u), 1) for u in R.row])
+    return frame(R).assign(user=ids)
 
 
 def doubled(R):
@@ -322,6 +397,20 @@ def doubled(R):
         (lambda R: frame(R).assign(user=None), "missing"),
         (lambda R: frame(R).assign(value=np.inf), "inf"),
         (lambda R: frame(R)[["user"]], "columns user, item and value"),
+        (lambda R: with_missing(R, np.nan), "user ids has missing"),
+        (lambda R: with_missing(R, None), "user ids has missing"),
+        (lambda R: with_missing(R, pd.NA), "user ids has missing"),
+        (lambda R: with_missing(R, pd.NA, "string"), "user ids has missing"),
+        (lambda R: with_missing(R, np.nan, "category"), "user ids has missing"),
+        (lambda R: frame(R).assign(user=pd.array([pd.NA, *R.row[1:]], dtype="Int64")), "user ids has missing"),
+        (days, "user ids has missing"),
+        (lambda R: with_missing(R, 3), "cannot be ordered"),
+        (tuples, "user ids are sequences"),
+        (lambda R: frame(R).set_axis(["user", "user", "value"], axis=1), "2 columns 'user'"),
+        (lambda R: frame(R)[:0], "no rating"),
+        (lambda R: pd.DataFrame(columns=["user", "item", "value"]), "no rating"),
+        (lambda R: R * 1e-300, "largest rating is .*scale the ratings"),
+        (lambda R: (R * 1e30).astype(np.float32), "largest rating is .*scale the ratings"),
     ],
 )
 def test_bad_ratings_are_refused(R, data, match):
@@ -365,3 +454,81 @@ def test_ids_are_unified_over_ranks(R):
 def test_a_user_on_two_ranks_is_refused(R):
     with pytest.raises(ValueError, match="several ranks"):
         Cluster._threads(2, lambda cluster: MatrixFactorization(3, cluster=cluster).fit(frame(R)[cluster.rank :: 2]))
+
+
+def on_two_ranks(work, match):
+    """Every rank must meet the same ValueError."""
+
+    def guarded(cluster):
+        with pytest.raises(ValueError, match=match):
+            work(cluster)
+
+    Cluster._threads(2, guarded, timeout=20)
+
+
+def halves(R):
+    table = frame(R)
+    return [table[table.user < "u050"], table[table.user >= "u050"]]
+
+
+def test_ranks_pass_one_kind_and_one_dtype(R):
+    parts, csr = halves(R), R.tocsr()
+    singles = [parts[0], parts[1].astype({"value": np.float32})]
+    mixed = [parts[0], csr]
+    model = MatrixFactorization(3, max_iter=2)
+    for data, match in ((singles, "dtypes differ between ranks"), (mixed, "X: the ranks hold .*DataFrame on rank 0")):
+        on_two_ranks(lambda cluster, data=data: clone(model).set_params(cluster=cluster).fit(data[cluster.rank]), match)
+
+    def more(cluster, data):
+        mine = clone(model).set_params(cluster=cluster).fit(parts[cluster.rank])
+        mine.partial_fit(data[cluster.rank])
+
+    for data, match in ((singles, "dtypes differ"), (mixed, "DataFrame on rank 0")):
+        on_two_ranks(partial(more, data=data), match)
+
+
+@pytest.mark.parametrize("empty", ["rows", "columns"])
+def test_a_rank_may_have_an_empty_table(R, empty):
+    table = frame(R.astype(np.float32))
+    alone = MatrixFactorization(3, max_iter=3, random_state=0).fit(table)
+
+    def work(cluster):
+        mine = table if cluster.rank == 1 else table[:0] if empty == "rows" else pd.DataFrame(columns=["user", "item"])
+        model = MatrixFactorization(3, cluster=cluster, max_iter=3, random_state=0).fit(mine)
+        assert model.item_factors_.dtype == np.float32
+        return model.partial_fit(mine)
+
+    first, second = Cluster._threads(2, work, timeout=20)
+    assert (len(first.users_), len(second.users_)) == (0, len(alone.users_))
+    np.testing.assert_array_equal(first.items_, alone.items_)
+
+
+def test_no_rank_with_a_rating_is_refused(R):
+    on_two_ranks(lambda cluster: MatrixFactorization(3, cluster=cluster).fit(frame(R)[:0]), "no rating")
+
+
+def test_a_warm_start_that_fits_on_one_rank_only_is_refused_on_all(R):
+    csr = R.tocsr()
+
+    def work(cluster):
+        model = MatrixFactorization(3, cluster=cluster, max_iter=2, warm_start=True)
+        model.fit(csr[60 * cluster.rank : 60 * cluster.rank + 60])
+        model.fit(csr[60 * cluster.rank : 60 * cluster.rank + 60 - 5 * cluster.rank])
+
+    on_two_ranks(work, "warm_start: the last fit had 60 users")
+
+
+def test_ids_of_two_kinds_on_two_ranks_are_refused(R):
+    parts = halves(R)
+    parts[1] = parts[1].assign(user=R.row[: len(parts[1])])
+    on_two_ranks(lambda cluster: MatrixFactorization(3, cluster=cluster).fit(parts[cluster.rank]), "different kinds")
+
+
+def test_signed_and_unsigned_ids_on_two_ranks_are_one_kind(R):
+    parts = halves(R)
+    items = [pd.Series([int(i[1:]) for i in part.item], part.index) for part in parts]
+    parts = [parts[0].assign(item=items[0].astype(np.int64)), parts[1].assign(item=items[1].astype(np.uint64))]
+    models = Cluster._threads(
+        2, lambda cluster: MatrixFactorization(3, cluster=cluster, max_iter=2).fit(parts[cluster.rank])
+    )
+    assert models[0].items_.dtype == np.uint64

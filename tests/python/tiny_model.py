@@ -136,16 +136,16 @@ class TinySoftmax(ClassifierMixin, BaseSteppeEstimator):
         data = check_classification(self, plan, X, y, sample_weight, class_weight=self.class_weight)
         plan.check_memory(8 * len(data.classes) * data.X.shape[1])
         session = self._session(plan, data)
-        self.classes_ = data.classes
+        plan.fitted["classes_"] = data.classes
         self._run(plan, session, problem={"X": data.X, "y": data.y, "sample_weight": data.weights})
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        plan = self._plan()
+        plan = self._plan(more=True)
         first = not hasattr(self, "classes_")
         known = classes if first else self.classes_
         data = check_classification(self, plan, X, y, sample_weight, classes=known, reset=first)
-        self.classes_ = data.classes
+        plan.fitted["classes_"] = data.classes
         warm, self.warm_start = self.warm_start, True
         session = self._session(plan, data)
         self.warm_start = warm

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steppe.demo._row import Row
 from steppe.demo._tasks import WAYS, Task, Way, tasks
 from steppe.parallel import Cluster
 
@@ -24,31 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True)
-class Row:
-    """One fit: a line of the table and a curve of the picture."""
-
-    estimator: str
-    data: str
-    way: str
-    seconds: float
-    measure: str
-    quality: float
-    curve: list[tuple[float, float]]
-    """(seconds, objective) at every drain where the objective was evaluated."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m steppe demo", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with ml-100k/ and imclef07a/ to fit them too")
     parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="where to draw objective against time")
+    parser.add_argument("--tiny", action="store_true", help="little data, to see that all of it runs")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # under mpiexec: where rank 0 leaves its rows
     options = parser.parse_args(arguments)
     if options.rows is not None:
-        _run_as_rank(options.data, options.rows)
+        _run_as_rank(options)
         return 0
-    rows, rivals = _run_alone(options.data)
+    rows, rivals = _run_alone(options)
     _print_table(rows, rivals)
     if find_spec("matplotlib") is None:
         print("no picture: it needs matplotlib (pip install matplotlib)")
@@ -60,20 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run_alone(data: Path | None) -> tuple[list[Row], dict[str, tuple[str, float]]]:
+def _run_alone(options: argparse.Namespace) -> tuple[list[Row], dict[str, tuple[str, float]]]:
     rows: list[Row] = []
     rivals = {}
-    for task in tasks(data):
+    for task in tasks(options.data, tiny=options.tiny):
         print(f"fitting {task.estimator} to {task.data} ...", flush=True)
         rows += [_fit(task, way, Cluster()) for way in WAYS if way.n_ranks == 1]
         rival = task.rival()
         if rival is not None:
             rivals[task.data] = rival
-    rows += _run_under_mpiexec(data, 2)
+    rows += _run_under_mpiexec(options, 2)
     return rows, rivals
 
 
-def _run_under_mpiexec(data: Path | None, n_ranks: int) -> list[Row]:
+def _run_under_mpiexec(options: argparse.Namespace, n_ranks: int) -> list[Row]:
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if mpiexec is None or find_spec("mpi4py") is None:
         print("no ranks: they need mpi4py and mpiexec (pip install 'steppe[mpi]')")
@@ -82,15 +70,18 @@ def _run_under_mpiexec(data: Path | None, n_ranks: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "rows.json"
         command = [mpiexec, "-n", str(n_ranks), sys.executable, "-m", "steppe", "demo", "--rows", str(found)]
-        subprocess.run(command + (["--data", str(data)] if data else []), check=True)
+        command += ["--data", str(options.data)] if options.data else []
+        command += ["--tiny"] if options.tiny else []
+        subprocess.run(command, check=True)
         return [Row(**row) for row in json.loads(found.read_text())]
 
 
-def _run_as_rank(data: Path | None, found: Path) -> None:
+def _run_as_rank(options: argparse.Namespace) -> None:
     cluster = Cluster.world()
-    rows = [_fit(task, way, cluster) for task in tasks(data) for way in WAYS if way.n_ranks == cluster.size]
+    ways = [way for way in WAYS if way.n_ranks == cluster.size]
+    rows = [_fit(task, way, cluster) for task in tasks(options.data, tiny=options.tiny) for way in ways]
     if cluster.rank == 0:
-        found.write_text(json.dumps([asdict(row) for row in rows]))
+        options.rows.write_text(json.dumps([asdict(row) for row in rows]))
 
 
 def _fit(task: Task, way: Way, cluster: Cluster) -> Row:

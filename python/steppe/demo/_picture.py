@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from steppe.demo._command import Row
+    from steppe.demo._row import Row
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

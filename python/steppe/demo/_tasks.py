@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix, csr_array
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import PolynomialFeatures
 
 from steppe.datasets import load_ratings, load_svmlight, make_ratings
 from steppe.linear_model import MultinomialLogisticRegression
@@ -47,7 +48,8 @@ class Way:
         return self.schedule if self.n_jobs == 1 else f"{self.schedule}, {self.n_jobs} threads"
 
 
-WAYS = (Way("serial", 1, 1), Way("bsp", 2, 1), Way("nomad", 2, 1), Way("nomad", 1, 2))
+WAYS = (Way("serial", 1, 1), Way("bsp", 2, 1), Way("nomad", 2, 1), Way("bsp", 1, 2))
+"""Both estimators take "auto" for bsp with more than one worker."""
 
 
 class Classification:
@@ -113,11 +115,16 @@ class Recommendation:
 Task = Classification | Recommendation
 
 
-def tasks(data: Path | None) -> Iterator[Task]:
+def tasks(data: Path | None, *, tiny: bool = False) -> Iterator[Task]:
     """The tasks of the demo: what ships or is generated, and what is found in the folder `data`."""
     X, y = load_digits(return_X_y=True)
-    yield _classification("digits", 1e-3, X / 16, y)
-    yield Recommendation("generated, 500 k ratings", 0.05, make_ratings(5000, 2000, 500_000, 16, random_state=0)[0])
+    if tiny:
+        yield _classification("digits", 1e-3, X[:300] / 16, y[:300])
+        yield Recommendation("generated, 5 k ratings", 0.05, make_ratings(300, 100, 5000, 4, random_state=0)[0])
+        return
+    pairs = PolynomialFeatures(2, include_bias=False).fit_transform(X / 16)  # enough work for two workers
+    yield _classification("digits, pairs of pixels", 1e-3, pairs, y)
+    yield Recommendation("generated, 2 M ratings", 0.05, make_ratings(random_state=0)[0])
     if data is None:
         return
     train, test = data / "imclef07a/imclef07a.train.svm.gz", data / "imclef07a/imclef07a.test.svm.gz"

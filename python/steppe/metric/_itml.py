@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,6 @@ from steppe.metric._mahalanobis import COMMON_CONSTRAINTS, BaseMahalanobis, blas
 from steppe.metric._pairs import check_pairs, default_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
@@ -199,11 +199,9 @@ class ITML(BaseMahalanobis):
         plan.check_memory(self._bytes(pairs))
         with blas_threads().limit(limits=1, user_api="blas"):
             session = self._session(plan, pairs, bounds, prior)
-            self._pairs, self._bounds = pairs, bounds
-            try:
-                self._run(plan, session, problem={"X": pairs.points, "y": pairs.sign, "pairs": pairs.pairs})
-            finally:
-                del self._pairs, self._bounds
+            plan.fitted["bounds_"] = bounds.astype(pairs.points.dtype)
+            problem = {"X": pairs.points, "y": pairs.sign, "pairs": pairs.pairs}
+            self._run(plan, session, problem=problem, attributes=partial(self._attributes_of, pairs))
         return self
 
     def _session(
@@ -225,23 +223,13 @@ class ITML(BaseMahalanobis):
             n_threads=plan.n_threads,
         )
 
-    def _attributes(self, result: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    def _attributes_of(self, pairs: Pairs, result: dict[str, NDArray[Any]]) -> dict[str, Any]:
         return {
-            **super()._attributes(result),
-            "dual_": self._pairs.in_passed_order(result["dual"]),
+            **self._attributes(result),
+            "dual_": pairs.in_passed_order(result["dual"]),
             "dual_gap_": float(result["gap"][-1]) if len(result["gap"]) else np.nan,
-            "bounds_": self._bounds.astype(result["dual"].dtype),
-            "_gaps": result["gap"],
+            "history.gap": result["gap"],
         }
-
-    def _set_fitted(self, attributes: Mapping[str, Any]) -> None:
-        attributes = dict(attributes)
-        gaps, history = attributes.pop("_gaps"), attributes["history_"]
-        wider = np.empty(len(history), dtype=[*history.dtype.descr, ("gap", "f8")])
-        for name in history.dtype.names:
-            wider[name] = history[name]
-        wider["gap"] = gaps[: len(history)]
-        super()._set_fitted({**attributes, "history_": wider})
 
 
 def _check_bounds(bounds: Any) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 from threadpoolctl import ThreadpoolController
@@ -91,7 +91,7 @@ def refuse_if_large(n_features: int, itemsize: int) -> None:
         )
 
 
-class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[misc]
+class BaseMahalanobis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseSteppeEstimator):  # type: ignore[misc]
     """A distance sqrt((x - z)' A (x - z)); fitted attributes are components_, or basis_, eigenvalues_ and scale_."""
 
     _schedules: ClassVar[tuple[str, ...]] = ("serial", "bsp")
@@ -115,6 +115,10 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
     @components_.deleter
     def components_(self) -> None:
         del self.__dict__["components_"]
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Map rows so that their Euclidean distances are the learned ones.

@@ -65,7 +65,7 @@ def check_pairs(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
     if estimator.preprocessor is not None:
         found = _indexed(estimator, plan, X, y)
     elif _are_pairs(plan, X):
-        found = _given(estimator, plan, X, y)
+        found = _given(plan, X, y)
     else:
         found = _sampled(estimator, plan, X, y)
     return _ordered(found, plan.n_threads)
@@ -139,13 +139,7 @@ def _as_points(X: Any, name: str) -> NDArray[Any]:
     return np.ascontiguousarray(X.toarray()) if scipy.sparse.issparse(X) else X
 
 
-def _set_features(estimator: Any, n_features: int) -> None:
-    estimator.n_features_in_ = n_features
-    if hasattr(estimator, "feature_names_in_"):
-        del estimator.feature_names_in_
-
-
-def _given(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
+def _given(plan: FitPlan, X: Any, y: Any) -> Pairs:
     with plan.cluster.agree():
         X = check_array(X, dtype=[np.float64, np.float32], order="C", allow_nd=True, ensure_min_samples=0)
         sign = _signs(y, len(X))
@@ -154,7 +148,7 @@ def _given(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
         if len({(part.shape[2], part.dtype) for part, _ in parts}) > 1:
             raise ValueError("X: the ranks hold pairs of different dtypes or numbers of features; make them equal")
     pairs = X if len(parts) == 1 else np.concatenate([part for part, _ in parts])
-    _set_features(estimator, X.shape[2])
+    plan.fitted["n_features_in_"] = X.shape[2]
     indices = np.arange(2 * len(pairs), dtype=np.int64).reshape(-1, 2)
     return _whole(pairs.reshape(2 * len(pairs), X.shape[2]), indices, np.concatenate([part for _, part in parts]))
 
@@ -165,7 +159,7 @@ def _indexed(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
         indices = check_indices(X, len(points), "X")
         sign = _signs(y, len(indices))
     parts = plan.cluster.gather((indices, sign))
-    _set_features(estimator, points.shape[1])
+    plan.fitted["n_features_in_"] = points.shape[1]
     used, pairs = _compressed(np.concatenate([part for part, _ in parts]))
     points = points if len(used) == len(points) else points[used]
     return _whole(points, pairs, np.concatenate([part for _, part in parts]))

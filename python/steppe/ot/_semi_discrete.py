@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import TransformerMixin
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _WEIGHTS_SUM = 1e-6  # how far from 1 the sum of site_weights may be before it is an error rather than rounding
 
 
-class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[misc]
+class SemiDiscreteOT(OneToOneFeatureMixin, TransformerMixin, BaseSteppeEstimator):  # type: ignore[misc]
     r"""Optimal transport from points to weighted sites, or the best weights of given sites.
 
     Maximises the concave dual of the transport problem over one potential for each site,
@@ -267,8 +267,9 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
             n_threads=plan.n_threads,
             on_device=plan.device == "cuda",
         )
-        self.sites_ = sites
-        self._fixed_weights = p
+        plan.fitted["sites_"] = sites
+        if p is not None:
+            plan.fitted["weights_"] = p.astype(points.dtype)
         problem = {"X": points, "sites": sites, "sample_weight": row_weights, "measures": labels}
         self._run(plan, session, problem={**problem, "measure_weights": shares})
         return self
@@ -385,12 +386,11 @@ class SemiDiscreteOT(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mis
 
     def _attributes(self, result: dict[str, NDArray[Any]]) -> Mapping[str, Any]:
         potential, votes = result["potential"], result["votes"]
-        weights = votes if self._fixed_weights is None else self._fixed_weights.astype(votes.dtype)
         return {
             "potential_": potential[0] if len(potential) == 1 else potential,
             "cost_": float(result["cost"][0]),
             "votes_": votes,
-            "weights_": weights,
+            **({"weights_": votes} if self.free_weights else {}),
             "gradient_": result["gradient"],
             "mass_error_": float(result["mass_error"][0]),
             "dual_gap_": float(result["dual_gap"][0]),

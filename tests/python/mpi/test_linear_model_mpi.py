@@ -17,6 +17,15 @@ def fit(X, y, **params):
     return MultinomialLogisticRegression(1e-2, **{"random_state": 0, "max_iter": 200, "tol": 0, **params}).fit(X, y)
 
 
+@pytest.mark.parametrize("schedule", ["bsp", "nomad"])
+def test_more_ranks_than_columns(cluster, schedule):
+    X, y = problem(60, 1, 2)
+    rows = slice(60 * cluster.rank // cluster.size, 60 * (cluster.rank + 1) // cluster.size)
+    model = fit(X[rows], y[rows], cluster=cluster, schedule=schedule)
+    alone = fit(X, y, cluster=Cluster())
+    assert model.history_["objective"][-1] == pytest.approx(alone.history_["objective"][-1], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "params", [{"schedule": "bsp"}, {"schedule": "nomad", "n_jobs": 2}, {"solver": "softmax"}], ids=str
 )
