@@ -162,13 +162,15 @@ def _ids(column: Any, name: str) -> NDArray[Any]:
     ids = np.asarray(column)
     if np.any(_missing(column, ids)):
         raise ValueError(f"X: the column of {name} ids has missing values; drop those rows")
-    if ids.dtype.kind not in "OT":
-        return ids
-    texts = ids.astype(str)
-    if ids.dtype.kind == "T" or bool(np.all(texts == ids)):
-        return texts
-    numbers = all(issubclass(kind, Integral) for kind in set(map(type, ids.tolist())))
-    return np.array(ids.tolist()) if numbers else ids  # pandas' nullable integers are objects
+    if ids.dtype.kind != "O":
+        return ids.astype(str) if ids.dtype.kind == "T" else ids
+    kinds = set(map(type, ids.tolist()))
+    if any(issubclass(kind, (list, tuple, np.ndarray)) for kind in kinds):
+        raise ValueError(f"X: the {name} ids are sequences such as {ids[0]!r}; make them numbers or strings")
+    if all(issubclass(kind, str) for kind in kinds):
+        return ids.astype(str)
+    numbers = all(issubclass(kind, Integral) for kind in kinds)  # pandas' nullable integers are objects
+    return np.array(ids.tolist()) if numbers else ids
 
 
 def _missing(column: Any, ids: NDArray[Any]) -> Any:
@@ -190,8 +192,6 @@ def distinct(ids: NDArray[Any], name: str) -> NDArray[Any]:
         raise ValueError(
             f"X: the {name} ids are of types that cannot be ordered; make them all numbers or all strings"
         ) from error
-    if found.dtype.kind == "O" and any(np.ndim(one) for one in found):
-        raise ValueError(f"X: the {name} ids are sequences such as {found[0]!r}; make them numbers or strings")
     return found
 
 

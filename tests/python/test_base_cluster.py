@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from common_checks import assert_same_fit, labelled
+from common_cases import labelled
+from common_checks import assert_same_fit
 from tiny_model import TinySession, TinySoftmax
 
 import steppe
@@ -333,7 +334,7 @@ def test_a_fit_alone_among_several_ranks_warns_once():
     script = f"""
         import sys, warnings
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from common_checks import labelled
+        from common_cases import labelled
         from tiny_model import TinySoftmax
         with warnings.catch_warnings(record=True) as met:
             warnings.simplefilter("always")

@@ -3,7 +3,8 @@
 import inspect
 
 import pytest
-from common_checks import CASES, CHECKS, OF_ITERATIONS, check_killed
+from common_cases import CASES
+from common_checks import CHECKS, OF_ITERATIONS, check_killed
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 ESTIMATORS = [(case.make(), case) for case in CASES if case.examples]

@@ -74,7 +74,7 @@ def check_pairs(estimator: Any, plan: FitPlan, X: Any, y: Any) -> Pairs:
 def _are_pairs(plan: FitPlan, X: Any) -> bool:
     shape: tuple[int, ...] = ()
     with plan.cluster.agree():
-        shape = np.shape(X)
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         if len(shape) == 3 and shape[1] != 2:
             raise ValueError(
                 f"X: has shape {shape}; give pairs of shape (n, 2, D) with y of +1 and -1, or rows of shape (n, D) "

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common_checks import assert_same_fit, labelled
+from common_cases import labelled
+from common_checks import assert_same_fit
 from mpi4py import MPI
 from tiny_model import TinySoftmax
 
@@ -122,7 +123,7 @@ def test_cluster_none_warns_once(cluster):
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         import warnings
         warnings.simplefilter("error")
-        from common_checks import labelled
+        from common_cases import labelled
         from tiny_model import TinySoftmax
         try:
             TinySoftmax(max_iter=2, tol=0).fit(*labelled())
