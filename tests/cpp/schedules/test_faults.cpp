@@ -69,7 +69,7 @@ struct EndlessEvaluation : toy::Bundled<double> {
 struct Lasting : toy::Bundled<double> {
   using toy::Bundled<double>::Bundled;
   steppe::VisitStats visit(toy::Shard& s, steppe::Bundle<double> bundle, const steppe::VisitContext& c) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(c.shard == 1 ? 2500 : 0);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(c.shard == 1 ? 1600 : 0);
     while (std::chrono::steady_clock::now() < end && !c.halted(5000)) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -201,7 +201,7 @@ TEST_CASE("a stop ends an evaluation without an objective") {
 }
 
 TEST_CASE("a rank in a visit longer than the time-out is not taken for dead") {
-  for (const Layout& layout : {Layout{1, 1}, Layout{1, 1, 1}}) {
+  for (const Layout& layout : {Layout{1, 1, 1}}) {
     on_ranks(
         static_cast<std::uint32_t>(layout.size()),
         [&](std::uint32_t rank, steppe::Link& link) {

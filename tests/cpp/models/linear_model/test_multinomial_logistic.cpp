@@ -391,7 +391,7 @@ TEST_CASE("a halt reaches into every pass over many rows") {
   using Problem = MultinomialLogisticProblem<double>;
   const ClassBlocks classes = ClassBlocks::cut<double>(300, 1);
   Problem problem({.alpha = 1e-2, .intercept_scale = 1, .n_features = 40}, classes, {});
-  std::vector<double> row(problem.row_size());
+  AlignedVector<double> row(problem.row_size());
   const std::uint32_t ids[] = {0};
   for (const Pass pass : {Problem::kTrain, Problem::kEvaluate, Problem::kInit}) {
     for (const bool shared : {false, true}) {

@@ -247,7 +247,6 @@ TEST_CASE("an exception on one rank while metrics are learned is met on all") {
   struct Failing : Control {
     bool poll() override { throw std::bad_alloc(); }
   };
-  const Documents documents(600, 60, 4);
   LocalGmmlParams params = quick();
   params.metrics.n_metrics = 40;  // learning lasts until the control is asked
   params.metrics.sample_size = 1500;
@@ -255,15 +254,16 @@ TEST_CASE("an exception on one rank while metrics are learned is met on all") {
   on_ranks(
       2,
       [&](std::uint32_t rank, Link& link) {
-        const auto queries = documents.between(300 * rank, 300 * (rank + 1));
-        Control control;
+        Documents own(300, 60, rank);
+        for (std::int64_t& number : own.number) number += 300 * rank;
+        Control patient;
         Failing failing;
-        Team team(1);
-        std::vector<std::uint32_t> lower(documents.grade.size());
-        const QueryCensus census = take_census(queries, std::span<const std::uint32_t>(lower), link);
-        learn_metric_set(queries, census, params.metrics, link, team, rank == 1 ? failing : control);
+        Control& control = rank == 1 ? failing : patient;
+        make_local_gmml_session<double>(params, own.view(), {}, link)->advance(1, control);
       },
       &errors);
+  REQUIRE(errors[0]);
+  REQUIRE(errors[1]);
   CHECK_THROWS_AS(std::rethrow_exception(errors[1]), std::bad_alloc);
   CHECK(describe(errors[0]).starts_with("rank 1 failed"));
 }
