@@ -5,6 +5,7 @@
 #include <limits>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 namespace steppe {
 
@@ -127,10 +128,12 @@ struct ProblemDefaults {
   double finish(double parts, std::span<const double>) const { return parts; }
 };
 
-// A functor for the state() check: accepts the span of any contiguous array.
+// A functor for the state() check: accepts the span of any contiguous array, or a vector whose length is state, too.
 struct AnyArray {
   template <class T>
   void operator()(const char*, std::span<T>) const {}
+  template <class T>
+  void operator()(const char*, std::vector<T>&) const {}
 };
 
 template <class P>
@@ -152,7 +155,8 @@ concept TokenProblem =
       { cp.token_objective(ct) } -> std::same_as<double>;
       // Adds the term of the globals, signs and constants to the sum of the parts.
       { cp.finish(double{}, std::span<const double>{}) } -> std::same_as<double>;
-      // Every array that a run changes, named: checkpoint, restore, the replay test and the memory estimate use it.
+      // Every array that a run changes, named: checkpoint, restore, the replay test and the memory estimate use it. A
+      // span where the length is fixed, a vector where the length is a result, too.
       P::state(s, AnyArray{});
       { P::max_skew } -> std::convertible_to<std::uint32_t>;
       { P::min_bundle } -> std::convertible_to<std::uint32_t>;

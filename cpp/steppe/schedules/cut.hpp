@@ -103,8 +103,10 @@ ArrayMap make_cut(const RankState<P>& state) {
   cut["rotation"] = Array::scalar(state.rotation);
   cut["first_shard_of"] = Array::copy_of(std::span<const std::uint32_t>(state.first_shard_of));
   for (std::size_t l = 0; l < state.shards.size(); ++l) {
-    P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
-      cut["shard" + std::to_string(l) + "." + name] = Array::copy_of(std::span<const std::remove_const_t<T>>(values));
+    P::state(state.shards[l], [&](const char* name, auto&& array) {
+      const std::span values(array);
+      using T = std::remove_const_t<typename decltype(values)::element_type>;
+      cut["shard" + std::to_string(l) + "." + name] = Array::copy_of(std::span<const T>(values));
     });
   }
   return cut;
