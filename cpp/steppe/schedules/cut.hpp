@@ -13,8 +13,8 @@ namespace steppe {
 
 // Shard and packet parts of the objective. Each shard and each packet gives one number; they are added in the order of
 // shards and packets, so the sum has the same bits for every layout of the same shards.
-template <TokenProblem P>
-double local_parts(RankState<P>& state) {
+template <TokenProblem P, class OfShard, class OfToken>
+double sum_parts(RankState<P>& state, OfShard&& of_shard, OfToken&& of_token) {
   struct Part {
     std::uint32_t packet;
     double value;
@@ -24,13 +24,13 @@ double local_parts(RankState<P>& state) {
     const auto bundle = packet->bundle(state.problem.row_size());
     double value = 0;
     for (std::size_t i = 0; i < bundle.size(); ++i) {
-      value += state.problem.token_objective({bundle.id(i), bundle[i].row});
+      value += of_token(TokenView<const typename P::Row>{bundle.id(i), bundle[i].row});
     }
     parts.push_back({packet->header.id, value});
   }
   Bytes mine;
   WireWriter writer(mine);
-  for (const auto& shard : state.shards) writer.put(state.problem.shard_objective(shard));
+  for (const auto& shard : state.shards) writer.put(static_cast<double>(of_shard(shard)));
   writer.put(std::span<const Part>(parts));
 
   double sum = 0;
@@ -44,6 +44,13 @@ double local_parts(RankState<P>& state) {
   std::ranges::sort(all_parts, {}, &Part::packet);
   for (const Part& part : all_parts) sum += part.value;
   return sum;
+}
+
+template <TokenProblem P>
+double local_parts(RankState<P>& state) {
+  return sum_parts(
+      state, [&](const auto& shard) { return state.problem.shard_objective(shard); },
+      [&](auto token) { return state.problem.token_objective(token); });
 }
 
 // In slices, so that no rank holds more than one slice of each other rank beside the result.
