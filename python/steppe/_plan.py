@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from steppe import _core
     from steppe.parallel import Cluster
 
-SCHEDULES = ("serial", "bsp", "nomad", "hogwild")
+SCHEDULES = ("serial", "bsp", "nomad", "hogwild", "batch", "svi")
+TOKEN_SCHEDULES = SCHEDULES[:4]  # of models that meet the data token by token, and so of most
 
 
 @dataclass(frozen=True)
