@@ -93,7 +93,7 @@ class BayesianGaussianMixture(DensityMixin, BaseSteppeEstimator):  # type: ignor
         :math:`\alpha_k, \beta_k, \nu_k` of the posterior.
     weight_concentration_prior_, mean_precision_prior_, degrees_of_freedom_prior_ : float
     mean_prior_, covariance_prior_ : ndarray
-    entropy_ : ndarray of shape (K,), float64
+    entropy_ : ndarray of shape (K,)
         :math:`-\sum_i s_i z_{ik} \log z_{ik}`: what of the bound the posterior does not tell.
     lower_bound_ : float
         Of the log evidence of the rows, with all constants; scikit-learn's leaves out those that a fit does not change.
@@ -386,7 +386,7 @@ class BayesianGaussianMixture(DensityMixin, BaseSteppeEstimator):  # type: ignor
             "weights_": concentration / concentration.sum(),
             "weight_concentration_": concentration,
             **{f"{name}_": result[name] for name in names},
-            "entropy_": result["entropy"],
+            "entropy_": result["entropy"].astype(concentration.dtype),
             "lower_bound_": float(result["lower_bound"][0]),
         }
 
