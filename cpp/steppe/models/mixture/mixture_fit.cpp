@@ -103,7 +103,7 @@ std::unique_ptr<FitSession> make_session(const MixtureParams& params, MixtureDat
   options.schedule = schedule;
   options.seed = params.seed;
   // Larger packets mix better, several a worker keep all at work.
-  options.packet_tokens = std::max(2u, params.n_components / (2 * of_all));
+  options.packet_tokens = of_all == 1 ? params.n_components : std::max(2u, params.n_components / (2 * of_all));
   options.batch_rows = params.batch_rows;
   options.learning_decay = params.learning_decay;
   options.learning_offset = params.learning_offset;
