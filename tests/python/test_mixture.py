@@ -150,7 +150,7 @@ def test_bound_and_responsibilities_are_scikit_learns_on_the_same_parameters():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         theirs = TheirMixture(
-            6,
+            n_components=6,
             weight_concentration_prior_type="dirichlet_distribution",
             weight_concentration_prior=0.3,
             max_iter=1,
@@ -217,11 +217,15 @@ def test_duplicates_constants_and_too_many_components(covariance_type, schedule)
     model = BayesianGaussianMixture(
         8, covariance_type=covariance_type, schedule=schedule, n_jobs=2, max_iter=20, **QUICK
     )
-    with pytest.warns(UserWarning, match=r"n_components=8 is more than the 3 distinct rows: the components \[3, 4, 5, 6, 7\]"):
+    with pytest.warns(
+        UserWarning, match=r"n_components=8 is more than the 3 distinct rows: the components \[3, 4, 5, 6, 7\]"
+    ):
         model.fit(X)
     for name in ("weights_", "means_", "covariances_", "precisions_", "lower_bound_"):
         assert np.isfinite(getattr(model, name)).all(), name
-    np.testing.assert_allclose(model.means_[model.weights_ > 0.1][:, 1:], np.tile([1, 5], ((model.weights_ > 0.1).sum(), 1)))
+    np.testing.assert_allclose(
+        model.means_[model.weights_ > 0.1][:, 1:], np.tile([1, 5], ((model.weights_ > 0.1).sum(), 1))
+    )
     assert len(set(model.predict(X[:5]))) == 1
 
 
@@ -266,7 +270,13 @@ def test_tight_components_far_apart_in_float32():
     centres = 1000 * rng.normal(size=(4, 5))
     X = (centres[rng.integers(4, size=1000)] + rng.normal(size=(1000, 5))).astype(np.float32)
     for covariance_type in TYPES:
-        common = {"n_components": 4, "covariance_type": covariance_type, "covariance_prior": None, "max_iter": 5, **QUICK}
+        common = {
+            "n_components": 4,
+            "covariance_type": covariance_type,
+            "covariance_prior": None,
+            "max_iter": 5,
+            **QUICK,
+        }
         common["covariance_prior"] = np.eye(5) if covariance_type == "full" else np.ones(5)
         single = BayesianGaussianMixture(**common).fit(X)
         double = BayesianGaussianMixture(**common).fit(X.astype(np.float64))
@@ -316,7 +326,9 @@ def test_partial_fit_is_one_step_from_the_posterior_of_before():
             of_k = oracle.Prior(before.alpha[k], before.beta[k], before.mean[k], before.nu[k], before.V[k], prior.reg)
             q = oracle.posterior(more, Z[:, k : k + 1], of_k)
             np.testing.assert_allclose(model.means_[k], q.mean[0], rtol=1e-9)
-            np.testing.assert_allclose(model.covariances_[k] * model.degrees_of_freedom_[k], q.V[0], rtol=1e-8, atol=1e-8)
+            np.testing.assert_allclose(
+                model.covariances_[k] * model.degrees_of_freedom_[k], q.V[0], rtol=1e-8, atol=1e-8
+            )
             assert model.weight_concentration_[k] == pytest.approx(before.alpha[k] + n[k])
 
 
