@@ -61,7 +61,7 @@ void MixtureProblem<T>::first_shares(Shard& shard) const {
   std::vector<typename ShareTable<T>::List> fresh(n_components_);
   share_out(all_rows(shard, centre()), static_cast<const ShareTable<T>*>(nullptr), panel, std::span(unused),
             fresh.data(), *shard.scratch, HaltProbe());
-  for (std::size_t k = 0; k < n_components_; ++k) shard.table.list(k) = std::move(fresh[k]);
+  for (std::size_t k = 0; k < n_components_; ++k) shard.table.replace(k, std::move(fresh[k]));
 }
 
 // Of all components together; they share out the weight of all rows.
@@ -154,7 +154,7 @@ VisitStats MixtureProblem<T>::meet_some(Shard& shard, Bundle<double> bundle, con
       token.row[j] += now - before[j];
       before[j] = now;
     }
-    shard.table.list(token.id) = std::move(fresh[i]);
+    shard.table.replace(token.id, std::move(fresh[i]));
   }
   shard.table.settle();
   return {active.size() * bundle.size(), -done.log_likelihood};

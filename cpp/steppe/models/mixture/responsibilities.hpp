@@ -37,6 +37,12 @@ class ShareTable {
   }
 
   List& list(std::size_t k) { return lists_[k]; }
+  // Without the room in which a list has grown.
+  void replace(std::size_t k, List list) {
+    list.rows.shrink_to_fit();
+    list.shares.shrink_to_fit();
+    lists_[k] = std::move(list);
+  }
   const List& list(std::size_t k) const { return lists_[k]; }
   std::size_t n_components() const { return lists_.size(); }
   std::span<T> loose() { return loose_; }

@@ -148,7 +148,7 @@ TEST_CASE_TEMPLATE("the bound never falls, whoever visits", T, float, double) {
       for (const Schedule schedule : {Schedule::serial, Schedule::bsp, Schedule::nomad, Schedule::batch}) {
         if (schedule == Schedule::serial && total(layout) > 1) continue;
         const std::uint32_t packet = total(layout) == 1 ? 5 : 2;
-        const auto fitted = fit(data, full, layout, {.schedule = schedule, .packet_tokens = packet}, 200);
+        const auto fitted = fit(data, full, layout, {.schedule = schedule, .packet_tokens = packet}, 50);
         for (std::size_t r = 1; r < fitted.objectives.size(); ++r) {
           CHECK(fitted.objectives[r] <= fitted.objectives[r - 1] * (1 + (sizeof(T) == 4 ? 1e-6 : 1e-13)));
         }
@@ -160,10 +160,10 @@ TEST_CASE_TEMPLATE("the bound never falls, whoever visits", T, float, double) {
 TEST_CASE_TEMPLATE("from one start every schedule ends where batch inference ends", T, float, double) {
   const Planted<T> data(150, 5, true);
   for (const bool full : {false, true}) {
-    const double limit = fit(data, full, {1}, {.schedule = Schedule::serial}, 600).objectives.back();
+    const double limit = fit(data, full, {1}, {.schedule = Schedule::serial}, 300).objectives.back();
     for (const Layout& layout : {Layout{3}, Layout{4}, Layout{1, 2}}) {
       for (const Schedule schedule : {Schedule::batch, Schedule::bsp, Schedule::nomad}) {
-        const auto fitted = fit(data, full, layout, {.schedule = schedule, .packet_tokens = 2}, 600);
+        const auto fitted = fit(data, full, layout, {.schedule = schedule, .packet_tokens = 2}, 300);
         CHECK(fitted.objectives.back() == doctest::Approx(limit).epsilon(sizeof(T) == 4 ? 1e-6 : 1e-10));
       }
     }
@@ -174,7 +174,7 @@ TEST_CASE_TEMPLATE("invariants hold after thousands of visits", T, float, double
   const Planted<T> data(60, 8);
   for (const bool full : {false, true}) {
     for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
-      auto fitted = fit(data, full, {4}, {.schedule = schedule, .packet_tokens = 2}, 400);
+      auto fitted = fit(data, full, {4}, {.schedule = schedule, .packet_tokens = 2}, 150);
       const std::size_t size = kernels::moment_size(kFeatures, full);
       const auto problem = data.problem(full, true);
       for (std::uint32_t k = 0; k < data.k; ++k) {
