@@ -42,17 +42,20 @@ typename ShareTable<T>::Packed ShareTable<T>::packed() const {
   return packed;
 }
 
+// A cut comes from a file, so rows that are not there are refused.
 template <class T>
 void ShareTable<T>::unpack(const Packed& packed) {
   std::size_t at = 0;
   for (std::size_t k = 0; k < lists_.size(); ++k) {
     const std::size_t n = packed.counts[k];
-    invariant(at + n <= packed.rows.size() && packed.rows.size() == packed.shares.size(),
-              "state: lists of shares end early");
+    require(at + n <= packed.rows.size() && packed.rows.size() == packed.shares.size(),
+            "state: lists of shares end early");
     const auto rows = packed.rows.begin() + std::ptrdiff_t(at);
     const auto shares = packed.shares.begin() + std::ptrdiff_t(at);
     lists_[k].rows.assign(rows, rows + std::ptrdiff_t(n));
     lists_[k].shares.assign(shares, shares + std::ptrdiff_t(n));
+    const bool known = std::ranges::all_of(lists_[k].rows, [&](std::uint32_t row) { return row < loose_.size(); });
+    require(known, "state: a share belongs to a row that is not there");
     at += n;
   }
 }
