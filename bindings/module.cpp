@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, module) {
   register_ot_sliced(module);
   register_device(module);
   register_ot(module);
+  register_mixture(module);
 }

@@ -54,7 +54,7 @@ from steppe._callbacks import CallbackSupportMixin
 from steppe._checkpoint import Checkpoint, check_path, identity_of, seed_of
 from steppe._history import History
 from steppe._loop import FitLoop, Session
-from steppe._plan import SCHEDULES, FitPlan, check_same_parameters, make_plan
+from steppe._plan import SCHEDULES, TOKEN_SCHEDULES, FitPlan, check_same_parameters, make_plan
 from steppe.parallel import Cluster, cluster_or_alone
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     Parameters
     ----------
-    schedule : {"auto", "serial", "bsp", "nomad", "hogwild"}, default="auto"
-        How the work is spread. "auto" is serial for one worker, else what measures best for the model.
-        serial and bsp are deterministic.
+    schedule : {"auto", "serial", "bsp", "nomad", "hogwild", "batch", "svi"}, default="auto"
+        How the work is spread; each model says which of these it runs on. "auto" is serial for one worker, else what
+        measures best for the model. All but nomad and hogwild are deterministic.
     max_iter : int, default=100
         Largest number of iterations; in each, every stored entry of the data is visited once.
     tol : float, default=1e-4
@@ -127,7 +127,7 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     _auto_schedule: ClassVar[str] = "nomad"
     """What schedule="auto" means with more than one worker."""
-    _schedules: ClassVar[tuple[str, ...]] = SCHEDULES
+    _schedules: ClassVar[tuple[str, ...]] = TOKEN_SCHEDULES
     """The schedules that this model runs on."""
     _evaluate_every: ClassVar[int] = 1
     """Iterations between two evaluations for the tolerance: more than 1 where evaluating is dear."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from steppe import _core
     from steppe.parallel import Cluster
 
-SCHEDULES = ("serial", "bsp", "nomad", "hogwild")
+SCHEDULES = ("serial", "bsp", "nomad", "hogwild", "batch", "svi")
+TOKEN_SCHEDULES = SCHEDULES[:4]  # of models that meet the data token by token, and so of most
 
 _OF_A_RANK = frozenset(("n_jobs", "cluster", "callbacks", "verbose", "random_state"))  # the seed is that of rank 0
 _SHOWN = 5

@@ -93,6 +93,15 @@ DRAWN_SITES = {
 
 EVERY = ("serial", "bsp", "nomad", "hogwild")
 
+NO_CLASSIFIER = {
+    f"check_estimator_sparse_{kind}": "the check takes what has predict_proba for a classifier of four classes"
+    for kind in ("array", "matrix")
+}
+DRAWN_STEPS = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "the rows of a step are drawn, and a weight is no second row"
+    for kind in ("dense", "sparse")
+}
+
 CASES = [
     Case("steppe.tiny_model:TinySoftmax"),
     # Rows are visited in random order, so a weight of 2 equals the row twice at the optimum only: go there.
@@ -127,6 +136,20 @@ CASES = [
         schedules=("serial", "bsp"),
         cluster_tolerance=1e-6,
         expected_failures=DRAWN_SITES,
+    ),
+    Case(
+        "steppe.mixture:BayesianGaussianMixture",
+        {"n_components": 3},
+        unlabelled,
+        ("serial", "bsp", "nomad", "batch", "svi"),
+        expected_failures=NO_CLASSIFIER,
+    ),
+    Case(
+        "steppe.mixture:BayesianGaussianMixture",
+        {"n_components": 3, "covariance_type": "diag", "schedule": "svi", "batch_size": 20},
+        unlabelled,
+        ("svi",),
+        expected_failures={**NO_CLASSIFIER, **DRAWN_STEPS},
     ),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, EVERY, False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),

@@ -157,7 +157,8 @@ def check_determinism(case: Case) -> None:
 
 
 def layouts(case: Case) -> list[tuple[str, int]]:
-    return [(s, n) for s, n in (("serial", 1), ("bsp", 1), ("bsp", 2)) if s in case.schedules]
+    ways = (("serial", 1), ("bsp", 1), ("bsp", 2), ("batch", 2), ("svi", 2))
+    return [(s, n) for s, n in ways if s in case.schedules]
 
 
 def check_checkpoint(case: Case, directory: Path) -> None:
@@ -406,7 +407,7 @@ def check_cluster(case: Case) -> None:
         model = case.make(max_iter=10, tol=0, cluster=cluster, schedule=schedule)
         return model.fit(*[part[mine] for part in (X, *rest)])
 
-    for schedule in [name for name in ("bsp", "nomad") if name in case.schedules]:
+    for schedule in [name for name in ("bsp", "nomad", "batch", "svi") if name in case.schedules]:
         for cuts in ([0, 40, 80], [0, 30, 30, 80], [0, 79, 80]):
             models = Cluster._threads(len(cuts) - 1, partial(fit, cuts=cuts, schedule=schedule), timeout=60)
             for model in models:

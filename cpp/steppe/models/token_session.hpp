@@ -24,7 +24,10 @@ inline Schedule parse_schedule(const std::string& name, std::uint32_t n_threads,
   if (name == "bsp") return Schedule::bsp;
   if (name == "nomad") return Schedule::nomad;
   if (name == "hogwild") return Schedule::hogwild;
-  throw InvalidArgument("schedule='" + name + "' is unknown; choose 'auto', 'serial', 'bsp', 'nomad' or 'hogwild'");
+  if (name == "batch") return Schedule::batch;
+  if (name == "svi") return Schedule::svi;
+  throw InvalidArgument("schedule='" + name +
+                        "' is unknown; choose 'auto', 'serial', 'bsp', 'nomad', 'hogwild', 'batch' or 'svi'");
 }
 
 // Workers, and so shards, of one rank: serial has one whatever n_jobs says.

@@ -5,6 +5,7 @@
 #include <limits>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 namespace steppe {
 
@@ -101,6 +102,37 @@ concept VisitsShared = requires(P& p, typename P::Shard& s, Bundle<typename P::R
   { p.visit_shared(s, b, c) } -> std::same_as<VisitStats>;
 };
 
+// What one step of batch or svi looks at in a shard: all rows, or those that are numbered.
+struct RowSample {
+  bool all = true;
+  std::span<const std::uint32_t> rows;
+};
+
+struct SweepStats : VisitStats {
+  double weight = 0;  // of the rows; a step over rows without weight changes nothing
+};
+
+// For the schedules batch and svi: a model whose token rows are, beside what they start from, sums over the rows of the
+// data. Then every shard may look at all tokens at once: it adds up what its rows contribute while nothing moves, and
+// only then do the tokens take over the sums of all shards.
+template <class P>
+concept SumsOverRows =
+    requires(P& p, const P& cp, typename P::Shard& s, const typename P::Shard& cs, Bundle<typename P::Row> all,
+             TokenView<typename P::Row> t, TokenView<const typename P::Row> ct, std::span<const typename P::Row> sums,
+             std::span<typename P::Row> out, const RowSample& sample, const VisitContext& c) {
+      { cp.n_rows(cs) } -> std::same_as<std::size_t>;
+      // Of the rows of all ranks.
+      { cp.total_weight() } -> std::same_as<double>;
+      // Before every step, with all tokens by id, for disjoint ranges of them at the same time.
+      p.prepare(all, std::size_t{}, std::size_t{});
+      // Adds to `out` (n_tokens x row_size). The loss is the rows' part of the objective for the tokens as they are.
+      { cp.sweep(s, all, sample, out, c) } -> std::same_as<SweepStats>;
+      // row = (1 - rate) row + rate * scale * sums, what it started from aside.
+      cp.blend(t, sums, double{}, double{});
+      // The objective is the loss of a sweep over all rows plus this, for each token, and finish().
+      { cp.token_divergence(ct) } -> std::same_as<double>;
+    };
+
 inline constexpr std::uint32_t kAnySkew = std::numeric_limits<std::uint32_t>::max();
 
 // What most models leave alone. Inherit it and hide what differs.
@@ -127,10 +159,12 @@ struct ProblemDefaults {
   double finish(double parts, std::span<const double>) const { return parts; }
 };
 
-// A functor for the state() check: accepts the span of any contiguous array.
+// A functor for the state() check: accepts the span of any contiguous array, or a vector whose length is state, too.
 struct AnyArray {
   template <class T>
   void operator()(const char*, std::span<T>) const {}
+  template <class T>
+  void operator()(const char*, std::vector<T>&) const {}
 };
 
 template <class P>
@@ -152,7 +186,8 @@ concept TokenProblem =
       { cp.token_objective(ct) } -> std::same_as<double>;
       // Adds the term of the globals, signs and constants to the sum of the parts.
       { cp.finish(double{}, std::span<const double>{}) } -> std::same_as<double>;
-      // Every array that a run changes, named: checkpoint, restore, the replay test and the memory estimate use it.
+      // Every array that a run changes, named: checkpoint, restore, the replay test and the memory estimate use it. A
+      // span where the length is fixed, a vector where the length is a result, too.
       P::state(s, AnyArray{});
       { P::max_skew } -> std::convertible_to<std::uint32_t>;
       { P::min_bundle } -> std::convertible_to<std::uint32_t>;
@@ -161,6 +196,9 @@ concept TokenProblem =
       { P::evaluate_pass } -> std::convertible_to<int>;
     };
 
-enum class Schedule : std::uint8_t { serial, bsp, nomad, hogwild };
+// The first four meet token by token; batch and svi look at all tokens at once.
+enum class Schedule : std::uint8_t { serial, bsp, nomad, hogwild, batch, svi };
+
+inline bool meets_all_tokens(Schedule schedule) { return schedule == Schedule::batch || schedule == Schedule::svi; }
 
 }  // namespace steppe

@@ -11,32 +11,30 @@ namespace steppe {
 
 // What is read from a rank's parked packets between runs.
 
-template <TokenProblem P>
-double packet_objective(const RankState<P>& state, Packet<typename P::Row>& packet) {
-  const auto bundle = packet.bundle(state.problem.row_size());
-  double value = 0;
-  for (std::size_t i = 0; i < bundle.size(); ++i) {
-    value += state.problem.token_objective({bundle.id(i), bundle[i].row});
-  }
-  return value;
-}
-
-// Shard and packet parts of the objective. Each shard and each packet gives one number; they are added in the order of
-// shards and packets, so the sum has the same bits for every layout of the same shards.
-template <TokenProblem P>
-double local_parts(RankState<P>& state) {
+// Adds of_shard(shard) over shards and of_token(token) over tokens. Each shard and each packet gives one number; they are
+// added in the order of shards and packets, so the sum has the same bits for every layout of the same shards.
+template <TokenProblem P, class OfShard, class OfToken>
+double sum_parts(RankState<P>& state, OfShard&& of_shard, OfToken&& of_token) {
   struct Part {
     std::uint32_t packet;
     double value;
+  };
+  const auto of_packet = [&](Packet<typename P::Row>& packet) {
+    const auto bundle = packet.bundle(state.problem.row_size());
+    double value = 0;
+    for (std::size_t i = 0; i < bundle.size(); ++i) {
+      value += of_token(TokenView<const typename P::Row>{bundle.id(i), bundle[i].row});
+    }
+    return Part{packet.header.id, value};
   };
   std::vector<Part> parts(state.parked.size());
   std::vector<double> of_shards(state.shards.size());
   state.team.parallel_for(parts.size() + of_shards.size(), 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
     for (std::size_t i = begin; i < end; ++i) {
       if (i < parts.size()) {
-        parts[i] = {state.parked[i]->header.id, packet_objective(state, *state.parked[i])};
+        parts[i] = of_packet(*state.parked[i]);
       } else {
-        of_shards[i - parts.size()] = state.problem.shard_objective(state.shards[i - parts.size()]);
+        of_shards[i - parts.size()] = static_cast<double>(of_shard(state.shards[i - parts.size()]));
       }
     }
   });
@@ -56,6 +54,13 @@ double local_parts(RankState<P>& state) {
   std::ranges::sort(all_parts, {}, &Part::packet);
   for (const Part& part : all_parts) sum += part.value;
   return sum;
+}
+
+template <TokenProblem P>
+double local_parts(RankState<P>& state) {
+  return sum_parts(
+      state, [&](const auto& shard) { return state.problem.shard_objective(shard); },
+      [&](auto token) { return state.problem.token_objective(token); });
 }
 
 // In slices, so that no rank holds more than one slice of each other rank beside the result.
@@ -115,8 +120,10 @@ ArrayMap make_cut(const RankState<P>& state) {
   cut["rotation"] = Array::scalar(state.rotation);
   cut["first_shard_of"] = Array::copy_of(std::span<const std::uint32_t>(state.first_shard_of));
   for (std::size_t l = 0; l < state.shards.size(); ++l) {
-    P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
-      cut["shard" + std::to_string(l) + "." + name] = Array::copy_of(std::span<const std::remove_const_t<T>>(values));
+    P::state(state.shards[l], [&](const char* name, auto&& array) {
+      const std::span values(array);
+      using T = std::remove_const_t<typename decltype(values)::element_type>;
+      cut["shard" + std::to_string(l) + "." + name] = Array::copy_of(std::span<const T>(values));
     });
   }
   return cut;

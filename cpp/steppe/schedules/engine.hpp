@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "steppe/core/array_map.hpp"
+#include "steppe/schedules/batch.hpp"
 #include "steppe/schedules/bsp.hpp"
 #include "steppe/schedules/cut.hpp"
 #include "steppe/schedules/hogwild.hpp"
@@ -55,7 +56,8 @@ class Engine {
   RunResult run(Pass pass, std::uint32_t rounds, bool training, Control& control) {
     RunResult result;
     // One packet on one shard: dealing it again would only copy it.
-    const bool deals = P::redeal && training && (state_.deal.n_packets() > 1 || state_.n_shards() > 1);
+    const bool deals = P::redeal && training && !meets_all_tokens(state_.options.schedule) &&
+                       (state_.deal.n_packets() > 1 || state_.n_shards() > 1);
     for (std::uint32_t done = 0; done < rounds && !result.stopped;) {
       if (deals) deal(control);
       const RunSpec spec{pass, deals ? 1 : rounds, training};
@@ -71,6 +73,9 @@ class Engine {
   // globals, summed in an order that does not depend on ranks. Leaves the fit as it was, bit by bit. nan if the control
   // asked for a stop on some rank.
   double objective(Control& control) {
+    if constexpr (SumsOverRows<P>) {
+      if (state_.options.schedule == Schedule::svi) return swept_objective(control);
+    }
     double sum = 0;
     if constexpr (P::evaluate_pass >= 0) {
       const RunResult evaluated = run(Pass{P::evaluate_pass}, 1, false, control);
@@ -114,6 +119,10 @@ class Engine {
     invariant(schedule != Schedule::serial || state_.n_shards() == 1, "serial means one shard in all");
     invariant(schedule != Schedule::nomad || state_.n_local() == state_.team.size(),
               "nomad needs one thread for each shard");
+    require(SumsOverRows<P> || !meets_all_tokens(schedule),
+            "schedule='batch' and 'svi' are not offered by this model; use 'nomad' or 'bsp'");
+    invariant(!meets_all_tokens(schedule) || state_.problem.n_globals() == 0,
+              "batch and svi know no globals: what all tokens sum to is in the tokens that a sweep is given");
     if (schedule != Schedule::hogwild) return;
     require(
         state_.link.size() == 1,
@@ -140,11 +149,25 @@ class Engine {
     return result;
   }
 
+  // Where tokens are no exact sums, as between the steps of svi.
+  double swept_objective(Control& control)
+    requires SumsOverRows<P>
+  {
+    const double loss = settle(state_, BatchRun<P>(state_, {}, control).evaluate()).total.loss;
+    ++state_.run;
+    const double divergence = sum_parts(
+        state_, [](const auto&) { return 0.0; }, [&](auto token) { return state_.problem.token_divergence(token); });
+    return state_.problem.finish(loss + divergence, state_.globals.agreed());
+  }
+
   RunOutcome dispatch(const RunSpec& spec, Control& control) {
     if (state_.options.schedule == Schedule::nomad) {
       auto known = surveys_.find(spec.pass);
       if (known == surveys_.end()) known = surveys_.emplace(spec.pass, survey(state_, spec.pass)).first;
       return NomadRun<P>(state_, spec, known->second, control)();
+    }
+    if constexpr (SumsOverRows<P>) {
+      if (meets_all_tokens(state_.options.schedule)) return BatchRun<P>(state_, spec, control)();
     }
     if constexpr (VisitsShared<P>) {
       if (state_.options.schedule == Schedule::hogwild) return HogwildRun<P>(state_, spec, control)();

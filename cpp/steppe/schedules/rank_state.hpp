@@ -21,6 +21,9 @@ struct EngineOptions {
   std::uint32_t packet_tokens = 1;  // nomad: tokens a packet should hold
   std::uint32_t laps = 2;           // nomad: how often the delta packet meets each shard in a round
   bool record = false;
+  // svi: rows of a step, over all ranks, and its rate (offset + steps made)^-decay.
+  std::uint64_t batch_rows = 1024;
+  double learning_decay = 0.7, learning_offset = 10;
 };
 
 struct RunSpec {

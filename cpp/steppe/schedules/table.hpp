@@ -14,7 +14,7 @@ bool is_ring(const RankState<P>& state) {
   return state.options.schedule == Schedule::serial || state.options.schedule == Schedule::bsp;
 }
 
-// bsp: packet p on the rank of its seat; else round robin over the ranks.
+// bsp: packet p on the rank of its seat; else round robin over the ranks. batch and svi: one packet a rank.
 template <TokenProblem P>
 std::uint32_t home_of_packet(const RankState<P>& state, std::uint32_t packet) {
   return is_ring(state) ? state.rank_of_shard(state.seat_of_packet(packet)) : packet % state.link.size();
@@ -25,7 +25,10 @@ std::uint32_t home_of_packet(const RankState<P>& state, std::uint32_t packet) {
 template <TokenProblem P>
 void deal_for(RankState<P>& state, std::uint32_t round) {
   const std::uint32_t n_tokens = state.problem.n_tokens();
-  const std::uint32_t wanted = is_ring(state) ? state.n_shards() : n_tokens / std::max(1u, state.options.packet_tokens);
+  const std::uint32_t wanted = is_ring(state) ? state.n_shards()
+                               : meets_all_tokens(state.options.schedule)
+                                   ? state.link.size()
+                                   : n_tokens / std::max(1u, state.options.packet_tokens);
   state.deal = {state.options.seed, round, n_tokens, wanted, P::min_bundle};
   state.deal_round = round;
 }

@@ -1,0 +1,5 @@
+"""Mixtures of Gaussians."""
+
+from steppe.mixture._bayesian import BayesianGaussianMixture
+
+__all__ = ["BayesianGaussianMixture"]
