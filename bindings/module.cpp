@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, module) {
   register_ranking(module);
   register_ot_sliced(module);
   register_ot(module);
+  register_topics(module);
 }

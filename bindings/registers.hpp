@@ -15,5 +15,6 @@ void register_metric(pybind11::module_& module);
 void register_ranking(pybind11::module_& module);
 void register_ot_sliced(pybind11::module_& module);
 void register_ot(pybind11::module_& module);
+void register_topics(pybind11::module_& module);
 
 }  // namespace steppe::bindings

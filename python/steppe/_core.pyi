@@ -221,3 +221,18 @@ def semi_discrete_session(
     batch_rows: int,
     n_threads: int,
 ) -> FitSession: ...
+def latent_dirichlet_session(
+    params: dict[str, Any], documents: Any, start: NDArray[Any] | None, adds: bool, link: Link
+) -> FitSession: ...
+def fold_in_topics(
+    documents: Any,
+    components: NDArray[Any],
+    doc_topic_prior: list[float],
+    mean_field: bool,
+    max_iter: int,
+    tol: float,
+    n_threads: int,
+) -> NDArray[Any]: ...
+def complete_documents(
+    documents: Any, components: NDArray[Any], doc_topic_prior: list[float], max_iter: int, tol: float, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]: ...

@@ -88,7 +88,8 @@ struct TopicNoise {
 //   z' ~ max(gamma_d - z, alpha) max(lambda_v - z, eta) / max(total - z, eta_total),    sum z' = 1
 //
 // then gamma_d, lambda_v and the totals are moved by count (z' - z). Lambda and totals are those from before each four
-// entries. The bounds hold against rounding, and the last against totals that other workers have changed meanwhile.
+// entries; the last ones, fewer than four, go one by one. The bounds hold against rounding, and the last against totals
+// that other workers have changed meanwhile.
 // `scratch` holds kVisitScratch * stride numbers.
 inline constexpr std::size_t kVisitScratch = 4;
 void collapsed_visit(const TopicDocuments<float>& documents, const WordEntries<float>& entries,

@@ -68,8 +68,8 @@ struct Case {
   kernels::TopicDocuments<T> rows() { return {gamma.data(), alpha.data(), stride}; }
   double share(std::size_t e, std::size_t i) const { return double(kernels::Share<T>::read(z[e * stride + i])); }
 
-  // The formulas of the header in double; lambda and totals are those from before each `together` entries, and of the
-  // new z only the `kept` largest stay.
+  // The formulas of the header in double; lambda and totals are those from before each `together` entries (collapsed:
+  // the last ones, fewer than that, go one by one), and of the new z only the `kept` largest stay.
   struct Sums {
     std::vector<std::vector<double>> z;
     std::vector<double> gamma, change;
@@ -78,7 +78,7 @@ struct Case {
     Sums sums{{}, {gamma.begin(), gamma.end()}, std::vector<double>(stride)};
     std::vector<double> seen(stride);
     for (std::size_t e = 0; e < n; ++e) {
-      if (e % together == 0) seen = sums.change;
+      if (e % together == 0 || (collapsed && e >= n / together * together)) seen = sums.change;
       double* const g = &sums.gamma[static_cast<std::size_t>(documents[e]) * stride];
       const T* const factor = noise.data() + noise_rows().row_of(documents[e]) * stride;
       std::vector<double> p(k);
