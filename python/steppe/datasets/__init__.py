@@ -10,17 +10,20 @@ from steppe.datasets._generators import (
 from steppe.datasets._letor import RankedDocuments, load_letor
 from steppe.datasets._ratings import Ratings, load_ratings
 from steppe.datasets._svmlight import iter_svmlight, load_svmlight
+from steppe.datasets._topics import TopicsTruth, make_topics
 
 __all__ = [
     "RankedDocuments",
     "Ratings",
     "RatingsTruth",
     "TextTruth",
+    "TopicsTruth",
     "iter_svmlight",
     "load_letor",
     "load_ratings",
     "load_svmlight",
     "make_ratings",
     "make_text_classification",
+    "make_topics",
     "split_ratings",
 ]
