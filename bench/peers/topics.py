@@ -56,6 +56,7 @@ class Corpus:
     train: csr_array
     observed: csr_array
     evaluated: csr_array
+    known: NDArray[np.bool_]  # words of the whole vocabulary that are left
     planted: float = np.nan
 
     @property
@@ -97,7 +98,8 @@ def corpus(name: str, folder: Path | None) -> Corpus:
             50_000 + HELD_OUT, doc_topic_prior=ALPHA, topic_word_prior=ETA, n_components=K, random_state=0
         )
         made = split(name, X[:50_000], X[50_000:])
-        made.planted = made.perplexity(truth.components + 1e-12)
+        planted = truth.components[:, made.known] + 1e-12
+        made.planted = made.perplexity(planted / planted.sum(axis=1, keepdims=True))
         return made
     if folder is None:
         raise SystemExit(f"--corpus {name} needs --data")
@@ -131,7 +133,7 @@ def split(name: str, train: csr_array, held_out: csr_array) -> Corpus:
         csr_array((np.ones(int(part.sum())), (documents[part], words[part])), shape=held_out.shape)
         for part in (first, ~first)
     )
-    return Corpus(name, train, *halves)
+    return Corpus(name, train, *halves, known)
 
 
 # --- the clock ---
