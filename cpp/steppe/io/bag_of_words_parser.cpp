@@ -118,8 +118,8 @@ void BagOfWordsParser::open_document(std::int64_t document, const char* line) {
                                   std::to_string(options_.first));
   }
   if (document < current_) {
-    throw MalformedLine(line, "document " + quoted(line) + " comes after document " +
-                                  std::to_string(current_ + options_.first) + "; sort the lines by document");
+    throw MalformedLine(line, "document " + std::to_string(document + options_.first) +
+                                  " comes after a later one; sort the lines by document");
   }
   if (current_ == kNone) {
     first_ = document;

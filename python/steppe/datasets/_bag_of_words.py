@@ -219,7 +219,7 @@ class _Reader:
             raise ValueError(f"{name}, line 1: three lines with one whole number each are expected in the UCI format")
         # Documents, words and entries, of UCI files.
         self.header: tuple[int, int, int] | None = None
-        self.header_bytes = self.header_lines = 0
+        self.header_bytes = self.header_lines = self.lines_read = self.documents_read = 0
         if found is not None and format != "lda-c":
             self.header, self.header_bytes, self.header_lines = found
         self.columns = columns
@@ -249,27 +249,24 @@ class _Reader:
     def batches(self, stream: Any, batch_bytes: int, *, keep: bool) -> Iterator[dict[str, Any]]:
         """Read whole documents, again and again."""
         stream.read(self.header_bytes)
-        lines, text, done = self.header_lines, b"", 0
+        self.lines_read, self.documents_read, text = self.header_lines, 0, b""
         while more := stream.read(batch_bytes):
             text += more + (b"" if more.endswith(b"\n") else stream.readline())
             cut = len(text) if self.header is None else _core.last_document_start(text)
             if cut:
-                data, text = self.read(text[:cut], lines_before=lines, keep=keep), text[cut:]
-                self.check_order(data, done, f", line {lines + 1}")
-                lines, done = lines + data["n_lines"], data["first_document"] + data["n_rows"]
-                yield data
+                yield self.batch(text[:cut], keep)
+                text = text[cut:]
         if text:
-            data = self.read(text, lines_before=lines, keep=keep)
-            self.check_order(data, done, f", line {lines + 1}")
-            yield data
+            yield self.batch(text, keep)
 
-    def check_order(self, data: dict[str, Any], done: int, place: str = "") -> None:
-        """Refuse a part whose first document is not after those of the part before it."""
-        if self.header is not None and data["n_rows"] and data["first_document"] < done:
-            document = data["first_document"] + self.options["first"]
-            raise ValueError(
-                f"{self.name}{place}: document {document} comes after a later one; sort the lines by document"
-            )
+    def batch(self, text: bytes, keep: bool) -> dict[str, Any]:
+        """Read documents that follow those of the last call."""
+        data = self.read(text, lines_before=self.lines_read, keep=keep)
+        if data["n_rows"]:
+            self.check_order(data["first_document"], self.documents_read, f", line {self.lines_read + 1}")
+            self.documents_read = data["first_document"] + data["n_rows"]
+        self.lines_read += data["n_lines"]
+        return data
 
     def check_entries(self, n_pairs: int) -> None:
         if self.header is not None and n_pairs != self.header[2]:
@@ -279,17 +276,28 @@ class _Reader:
         return max(highest + 1, 1) if self.columns is None else self.columns
 
     def rows_of_rank(self, met: list[tuple[int, int]], rank: int) -> tuple[int, int]:
-        """Documents [begin, end) of a rank: those without words belong to the rank of the document before them."""
+        """Documents [begin, end) of a rank, from the first document and the number of rows that each rank has met.
+
+        Documents without words, which the file does not mention, belong to the rank of the document before them.
+        """
         if self.header is None:
             return 0, met[rank][1]
-        starts = [0]
-        for first, n_rows in met[1:]:
-            starts.append(first if n_rows else -1)
-        starts.append(self.header[0])
-        for place in range(len(met) - 1, 0, -1):
-            if starts[place] < 0:
-                starts[place] = starts[place + 1]
+        starts, done = [0], 0
+        for place, (first, n_rows) in enumerate(met):
+            if n_rows:
+                self.check_order(first, done)
+                done = first + n_rows
+            following = [later for later, n_later in met[place + 1 :] if n_later]
+            starts.append(following[0] if following else self.header[0])
         return starts[rank], starts[rank + 1]
+
+    def check_order(self, document: int, done: int, place: str = "") -> None:
+        """Refuse a part whose first document is not after those of the part before it."""
+        if self.header is not None and document < done:
+            raise ValueError(
+                f"{self.name}{place}: document {document + self.options['first']} comes after a later one; "
+                "sort the lines by document"
+            )
 
     def matrix(self, data: dict[str, Any], n_columns: int, begin: int, end: int) -> csr_array:
         """Make rows of the documents [begin, end), of which the data hold some."""
@@ -311,7 +319,7 @@ def _header(head: bytes) -> tuple[tuple[int, int, int], int, int] | None:
         return None
     documents, words, entries = (int(found[group]) for group in (1, 2, 3))
     after = head[found.end() :].lstrip().partition(b"\n")[0]
-    if b":" in after or (entries > 0 and len(after.split()) == 1):
+    if b":" in after or len(after.split()) == 1:
         return None  # LDA-C, the first documents without words
     return (documents, words, entries), found.end(), found[0].count(b"\n")
 
