@@ -166,8 +166,7 @@ TEST_CASE("the first malformed line is named") {
 TEST_CASE("documents must ascend, within a piece and between pieces") {
   BagOfWordsOptions options = uci();
   CHECK_THROWS_WITH_AS(read("2 1 1\n1 1 1\n", options),
-                       "text, line 2: document 1 comes after a later one; sort the lines by document",
-                       InvalidArgument);
+                       "text, line 2: document 1 comes after a later one; sort the lines by document", InvalidArgument);
   options.piece_bytes = 1;
   CHECK_THROWS_WITH_AS(read("2 1 1\n1 1 1\n", options),
                        "text, line 2: document 1 comes after a later one; sort the lines by document", InvalidArgument);
