@@ -59,10 +59,6 @@ std::vector<std::uint64_t> cut_at_documents(const ByteSource& source, const BagO
   return cuts;
 }
 
-std::int64_t end_document(const BagOfWordsData& part) {
-  return part.first_document + static_cast<std::int64_t>(part.n_rows);
-}
-
 // Where each part's rows and pairs start in the whole; between uci's parts there are rows for documents without words.
 struct Starts {
   std::vector<std::size_t> rows, pairs{0};
