@@ -73,6 +73,23 @@ def read_ratings(
     piece_bytes: int = 2**20,
     n_threads: int,
 ) -> dict[str, Any]: ...
+def read_bag_of_words(
+    source: int | bytes,
+    name: str,
+    *,
+    format: str,
+    header_bytes: int = 0,
+    offset: int = 0,
+    length: int = ...,
+    lines_before: int = 0,
+    first: int,
+    n_documents: int = 2**31 - 1,
+    n_words: int = 2**31 - 1,
+    keep: bool = True,
+    piece_bytes: int = 2**20,
+    n_threads: int,
+) -> dict[str, Any]: ...
+def last_document_start(text: bytes) -> int: ...
 def multinomial_logistic_session(
     X: Any,
     labels: NDArray[Any],

@@ -168,6 +168,11 @@ def check_csr(X: Any, name: str = "X") -> Any:
     ValueError
         If it is not, or if a column number does not fit into 32 bits.
     """
+    if len(X.indptr) != X.shape[0] + 1:
+        raise ValueError(
+            f"{name}: its indptr has {len(X.indptr)} entries for {X.shape[0]} rows; "
+            "build the matrix again, for instance from its coo form"
+        )
     _core.check_csr(X.indptr, X.indices, len(X.data), X.shape[1], name)
     return X
 

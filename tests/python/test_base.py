@@ -22,6 +22,7 @@ from tiny_model import TinySoftmax
 import steppe
 from steppe import _arrays_file, _core, _plan
 from steppe._persistence import Packer, unpack
+from steppe._validation import check_csr
 
 QUICK = {"max_iter": 5, "tol": 0, "random_state": 0}
 
@@ -39,6 +40,13 @@ def test_check_csr_names_argument_row_and_remedy():
     with pytest.raises(ValueError, match="column number -1"):
         _core.check_csr(np.array([0, 1]), np.array([-1]), 1, 4, "X")
     _core.check_csr(np.array([0, 0, 2], np.int32), np.array([1, 3], np.int32), 2, 4, "X")
+
+
+def test_a_matrix_whose_indptr_does_not_fit_its_rows_is_refused():
+    broken = scipy.sparse.csr_array(np.eye(3))
+    broken.indptr = broken.indptr[:-1]
+    with pytest.raises(ValueError, match=r"ratings: its indptr has 3 entries for 3 rows; build"):
+        check_csr(broken, "ratings")
 
 
 # Parameters

@@ -88,4 +88,23 @@ inline const Array& at(const ArrayMap& arrays, const std::string& name) {
   return found->second;
 }
 
+// Copies the array of that name, which must have as many values as there are places.
+template <class T>
+void copy_at(const ArrayMap& arrays, const std::string& name, std::span<T> to) {
+  const auto values = at(arrays, name).template as<T>();
+  if (values.size() != to.size()) {
+    throw InvalidArgument("state: the array '" + name + "' has " + std::to_string(values.size()) +
+                          " values where this fit has " + std::to_string(to.size()) +
+                          "; resume with the data, parameters and ranks it was written with");
+  }
+  std::ranges::copy(values, to.begin());
+}
+
+template <class T>
+T scalar_at(const ArrayMap& arrays, const std::string& name) {
+  T value{};
+  copy_at(arrays, name, std::span<T>(&value, 1));
+  return value;
+}
+
 }  // namespace steppe

@@ -65,7 +65,7 @@ class TokenSession : public FitSession {
 
   void restore(const ArrayMap& state) override {
     engine_.restore(state);
-    initialised_ = at(state, "initialised").template as<std::uint8_t>()[0] != 0;
+    initialised_ = scalar_at<std::uint8_t>(state, "initialised") != 0;
   }
 
   Engine<P>& engine() { return engine_; }

@@ -99,6 +99,7 @@ ArrayMap make_cut(const RankState<P>& state) {
   cut["token_rows"] = Array::copy_of(std::span<const Row>(rows), {ids.size(), state.problem.row_size()});
   cut["globals"] = Array::copy_of(std::span<const double>(state.globals.agreed()));
   cut["training_round"] = Array::scalar(state.training_round);
+  cut["deal_round"] = Array::scalar(state.deal_round);
   cut["rotation"] = Array::scalar(state.rotation);
   cut["first_shard_of"] = Array::copy_of(std::span<const std::uint32_t>(state.first_shard_of));
   for (std::size_t l = 0; l < state.shards.size(); ++l) {
@@ -107,72 +108,6 @@ ArrayMap make_cut(const RankState<P>& state) {
     });
   }
   return cut;
-}
-
-template <class T>
-void copy_checked(const Array& from, std::span<T> to, const std::string& name) {
-  const auto values = from.as<T>();
-  if (values.size() != to.size()) {
-    throw InvalidArgument("state: the array '" + name + "' has " + std::to_string(values.size()) +
-                          " values where this fit has " + std::to_string(to.size()) +
-                          "; resume with the data, parameters and ranks it was written with");
-  }
-  std::ranges::copy(values, to.begin());
-}
-
-// Whether these (id, number of tokens) are packets of this fit that may be parked on this rank.
-template <TokenProblem P>
-bool may_park(const RankState<P>& state, std::span<const std::uint32_t> packets, std::size_t n_ids) {
-  const Schedule schedule = state.options.schedule;
-  const bool ring = schedule == Schedule::serial || schedule == Schedule::bsp;
-  for (std::size_t p = 0; p + 1 < packets.size(); p += 2) {
-    const std::uint32_t id = packets[p], n = packets[p + 1];
-    if (id >= state.deal.n_packets() || n != state.deal.packet(id).size() || n > n_ids) return false;
-    if (ring && state.rank_of_shard(state.seat_of_packet(id)) != state.link.rank()) return false;
-    n_ids -= n;
-  }
-  return n_ids == 0;
-}
-
-template <TokenProblem P>
-void restore_cut(RankState<P>& state, const ArrayMap& cut) {
-  using Row = typename P::Row;
-  const std::size_t row_size = state.problem.row_size();
-  std::vector<std::uint32_t> layout(state.first_shard_of.size());
-  copy_checked(at(cut, "first_shard_of"), std::span(layout), "first_shard_of");
-  require(layout == state.first_shard_of, "state: it was written by another layout of shards over ranks");
-  for (std::size_t l = 0; l < state.shards.size(); ++l) {
-    P::state(state.shards[l], [&]<class T>(const char* name, std::span<T> values) {
-      const std::string key = "shard" + std::to_string(l) + "." + name;
-      copy_checked(at(cut, key), values, key);
-    });
-  }
-  std::vector<double> globals(state.globals.size());
-  copy_checked(at(cut, "globals"), std::span(globals), "globals");
-  state.globals.restart(globals);
-  state.training_round = at(cut, "training_round").template as<std::uint32_t>()[0];
-  state.rotation = at(cut, "rotation").template as<std::uint32_t>()[0] % state.n_shards();
-
-  const auto packets = at(cut, "packets").template as<std::uint32_t>();
-  auto ids = at(cut, "token_ids").template as<std::uint32_t>();
-  auto rows = at(cut, "token_rows").template as<Row>();
-  require(may_park(state, packets, ids.size()),
-          "state: it holds other packets than this fit; resume with the schedule it was written under");
-  require(rows.size() == ids.size() * row_size, "state: its token rows have another length than this fit's");
-  for (auto* packet : std::exchange(state.parked, {})) state.pool.release(packet);
-  for (std::size_t p = 0; p + 1 < packets.size(); p += 2) {
-    const std::uint32_t n = packets[p + 1];
-    auto* packet = state.pool.acquire();
-    packet->header = {};
-    packet->header.id = packets[p];
-    packet->header.n_tokens = n;
-    packet->ids.assign(ids.begin(), ids.begin() + n);
-    packet->rows.assign(rows.first(n * row_size));
-    packet->globals.clear();
-    state.parked.push_back(packet);
-    ids = ids.subspan(n);
-    rows = rows.subspan(n * row_size);
-  }
 }
 
 }  // namespace steppe

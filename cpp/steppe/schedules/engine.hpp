@@ -9,6 +9,7 @@
 #include "steppe/schedules/cut.hpp"
 #include "steppe/schedules/hogwild.hpp"
 #include "steppe/schedules/nomad.hpp"
+#include "steppe/schedules/restore.hpp"
 #include "steppe/schedules/table.hpp"
 
 namespace steppe {

@@ -52,6 +52,7 @@ struct RankState {
   std::uint32_t training_round = 0;
   std::uint32_t run = 0;
   Deal deal;
+  std::uint32_t deal_round = 0;  // the deal's key
   PacketPool<Row> pool;
   std::vector<Packet<Row>*> parked;
   std::uint32_t rotation = 0;  // bsp: packet p sits on shard p - rotation

@@ -9,23 +9,25 @@ namespace steppe {
 
 // The tokens of a rank between runs: dealt into packets, moved to where a run starts, gathered by id.
 
+template <TokenProblem P>
+bool is_ring(const RankState<P>& state) {
+  return state.options.schedule == Schedule::serial || state.options.schedule == Schedule::bsp;
+}
+
 // bsp: packet p on the rank of its seat; else round robin over the ranks.
 template <TokenProblem P>
 std::uint32_t home_of_packet(const RankState<P>& state, std::uint32_t packet) {
-  const Schedule schedule = state.options.schedule;
-  const bool ring = schedule == Schedule::serial || schedule == Schedule::bsp;
-  return ring ? state.rank_of_shard(state.seat_of_packet(packet)) : packet % state.link.size();
+  return is_ring(state) ? state.rank_of_shard(state.seat_of_packet(packet)) : packet % state.link.size();
 }
 
+// Which tokens travel together in a training round. Keyed by the round, not by a count of runs, so that evaluation in
+// between changes nothing, and a resumed fit finds the same packets.
 template <TokenProblem P>
-Deal deal_for_round(const RankState<P>& state) {
+void deal_for(RankState<P>& state, std::uint32_t round) {
   const std::uint32_t n_tokens = state.problem.n_tokens();
-  const Schedule schedule = state.options.schedule;
-  const bool ring = schedule == Schedule::serial || schedule == Schedule::bsp;
-  const std::uint32_t wanted = ring ? state.n_shards() : n_tokens / std::max(1u, state.options.packet_tokens);
-  // Keyed by the training round, not by a count of runs, so that evaluation in between changes nothing; constant
-  // where nothing is dealt again, so that a resumed fit finds the same packets.
-  return {state.options.seed, P::redeal ? state.training_round : 0, n_tokens, wanted, P::min_bundle};
+  const std::uint32_t wanted = is_ring(state) ? state.n_shards() : n_tokens / std::max(1u, state.options.packet_tokens);
+  state.deal = {state.options.seed, round, n_tokens, wanted, P::min_bundle};
+  state.deal_round = round;
 }
 
 // An empty packet with room for the tokens the deal gives it.
@@ -47,7 +49,7 @@ Packet<typename P::Row>* new_packet(RankState<P>& state, std::uint32_t id) {
 // The first deal: tokens are created where their packet lives, without a message.
 template <TokenProblem P>
 void create_tokens(RankState<P>& state) {
-  state.deal = deal_for_round(state);
+  deal_for(state, 0);
   for (std::uint32_t p = 0; p < state.deal.n_packets(); ++p) {
     if (home_of_packet(state, p) != state.link.rank()) continue;
     auto* packet = new_packet(state, p);
@@ -62,7 +64,7 @@ template <TokenProblem P>
 void deal_again(RankState<P>& state, Control& control) {
   using Row = typename P::Row;
   const std::uint32_t row_size = state.problem.row_size();
-  state.deal = deal_for_round(state);
+  deal_for(state, state.training_round);
   state.rotation = 0;
   const std::uint32_t n_tokens = state.problem.n_tokens();
   std::vector<std::uint32_t> packet_of(n_tokens), place_of(n_tokens);

@@ -187,24 +187,27 @@ TEST_CASE_TEMPLATE("a fit resumed from a cut goes on bit-equal under bsp", P, to
   }
 }
 
-TEST_CASE("a nomad fit goes on from a cut, and a cut of other data is refused") {
+TEST_CASE_TEMPLATE("a nomad fit goes on from a cut, and a cut of other data is refused", P, toy::Gated<double>,
+                   toy::Bundled<double>) {
   const Layout layout{2, 1};
   on_ranks(2, [&](std::uint32_t rank, steppe::Link& link) {
-    toy::Gated<double> problem(24);
-    auto shards = toy::make_shards(before(layout, rank), layout[rank], 24);
+    P problem(24);
+    const auto fresh = [&] { return toy::make_shards(before(layout, rank), layout[rank], 24); };
     steppe::Team team(layout[rank]);
     steppe::Control control;
+    auto shards = fresh(), others = fresh();
     auto engine = make_engine(problem, shards, link, team, Schedule::nomad);
     engine.run(toy::kTrain, 2, true, control);
     auto cut = engine.cut();
     const double before_rest = engine.objective(control);
-    engine.run(toy::kTrain, 1, true, control);
-    engine.restore(cut);
-    CHECK(engine.objective(control) == doctest::Approx(before_rest).epsilon(1e-12));
-    CHECK(engine.training_rounds() == 2);
-    check_tokens_conserved(link, engine.cut(), 24);
+    auto resumed = make_engine(problem, others, link, team, Schedule::nomad);
+    resumed.restore(cut);
+    CHECK(resumed.objective(control) == doctest::Approx(before_rest).epsilon(1e-12));
+    CHECK(resumed.training_rounds() == 2);
+    resumed.run(toy::kTrain, 1, true, control);
+    check_tokens_conserved(link, resumed.cut(), 24);
     cut.erase("shard0.rows");
-    CHECK_THROWS_WITH_AS(engine.restore(cut), "state: it lacks the array 'shard0.rows'", steppe::InvalidArgument);
+    CHECK_THROWS_WITH_AS(resumed.restore(cut), "state: it lacks the array 'shard0.rows'", steppe::InvalidArgument);
   });
 }
 
@@ -226,6 +229,41 @@ TEST_CASE("a cut of another schedule, or one that is cut short, is refused") {
       CHECK_THROWS_AS(engine.restore(cut), steppe::InvalidArgument);
     }
   });
+}
+
+TEST_CASE("a damaged cut is refused, whatever was changed in it") {
+  using Words = std::vector<std::uint32_t>;
+  steppe::LocalLink link;
+  toy::One<double> problem(24);
+  steppe::Team team(3);
+  steppe::Control control;
+  for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+    auto shards = toy::make_shards(0, 3, 24);
+    auto engine = make_engine(problem, shards, link, team, schedule);
+    engine.run(toy::kTrain, 1, true, control);
+    const auto whole = engine.cut();
+    const auto refuses = [&](const char* name, auto change) {
+      auto cut = whole;
+      const auto old = whole.at(name).as<std::uint32_t>();
+      Words words(old.begin(), old.end());
+      change(words);
+      cut[name] = steppe::Array::copy_of(std::span<const std::uint32_t>(words));
+      CHECK_THROWS_AS(engine.restore(cut), steppe::InvalidArgument);
+      engine.restore(whole);
+    };
+    refuses("token_ids", [](Words& ids) { ids[0] = 3'000'000'000; });
+    refuses("token_ids", [](Words& ids) { ids[0] = ids[1]; });
+    refuses("token_ids", [](Words& ids) { ids.push_back(0); });
+    refuses("packets", [](Words& packets) { packets[0] = 3'000'000'000; });
+    refuses("packets", [](Words& packets) { packets[1] = 3'000'000'000; });
+    refuses("packets", [](Words& packets) { packets[2] = packets[0]; });
+    refuses("packets", [](Words& packets) { packets.pop_back(); });
+    refuses("training_round", [](Words& round) { round.clear(); });
+    refuses("rotation", [](Words& rotation) { rotation.push_back(0); });
+    refuses("deal_round", [](Words& round) { round.clear(); });
+    refuses("first_shard_of", [](Words& first) { first[1] = 2; });
+    CHECK(engine.cut()["token_rows"].data == whole.at("token_rows").data);
+  }
 }
 
 TEST_CASE("a rank that leaves is named by those who wait for it") {

@@ -29,7 +29,7 @@ class GmmlSession final : public FitSession {
   // A fit of one round has nothing to keep but that it is done; the result is made anew.
   ArrayMap state() const override { return {{"done", Array::scalar(static_cast<std::uint8_t>(done_))}}; }
   void restore(const ArrayMap& state) override {
-    if (at(state, "done").template as<std::uint8_t>()[0] != 0) fit();
+    if (scalar_at<std::uint8_t>(state, "done") != 0) fit();
     done_ = true;
   }
 

@@ -1,6 +1,7 @@
 #include "steppe/models/ot/semi_discrete_session.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -71,21 +72,21 @@ class SemiDiscreteSession final : public FitSession {
   }
 
   void restore(const ArrayMap& state) override {
-    const auto variables = at(state, "variables").template as<double>();
-    require(variables.size() == variables_.size(), "state: it was written by a fit of another shape");
-    variables_.assign(variables.begin(), variables.end());
-    const auto votes = at(state, "votes").template as<double>();
-    reached_.votes.assign(votes.begin(), votes.end());
-    const auto numbers = at(state, "numbers").template as<double>();
+    copy_at(state, "variables", std::span(variables_));
+    reached_.votes.resize(at(state, "votes").data.empty() ? 0 : dual_.n_sites());
+    copy_at(state, "votes", std::span(reached_.votes));
+    std::array<double, 6> numbers;
+    copy_at(state, "numbers", std::span<double>(numbers));
     reg_ = numbers[0];
     first_reg_ = numbers[1];
     upper_ = numbers[2];
     reached_.dual = numbers[3];
     reached_.mass_error = numbers[4];
     reached_.gap = numbers[5];
-    const auto counts = at(state, "counts").template as<std::uint64_t>();
+    std::array<std::uint64_t, 6> counts;
+    copy_at(state, "counts", std::span<std::uint64_t>(counts));
     rounds_ = static_cast<std::uint32_t>(counts[0]);
-    stride_ = counts[1];
+    stride_ = std::max<std::uint64_t>(counts[1], 1);
     begun_ = counts[2] != 0;
     reached_.known = counts[3] != 0;
     converged_ = counts[4] != 0;

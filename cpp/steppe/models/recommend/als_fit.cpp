@@ -101,9 +101,9 @@ class AlsSession final : public FitSession {
   void restore(const ArrayMap& state) override {
     restore_table(state, "user", users_);
     restore_table(state, "item", items_);
-    mean_ = at(state, "mean").template as<double>()[0];
-    scale_ = at(state, "scale").template as<double>()[0];
-    rounds_ = at(state, "rounds").template as<std::uint32_t>()[0];
+    mean_ = scalar_at<double>(state, "mean");
+    scale_ = scalar_at<double>(state, "scale");
+    rounds_ = scalar_at<std::uint32_t>(state, "rounds");
   }
 
   ArrayMap result() override {
@@ -124,7 +124,8 @@ class AlsSession final : public FitSession {
   static void restore_table(const ArrayMap& state, const std::string& name, FactorTable<T>& table) {
     const Array& factors = at(state, name + "_factors");
     const Array& bias = at(state, name + "_bias");
-    require(factors.shape == std::vector<std::size_t>{table.rows, table.k} && bias.shape[0] == table.rows,
+    require(factors.shape == std::vector<std::size_t>{table.rows, table.k} &&
+                bias.shape == std::vector<std::size_t>{table.rows},
             "state: its factors have another shape than this fit's");
     table.assign({factors.template as<T>().data(), table.rows, table.k}, bias.template as<T>());
   }
