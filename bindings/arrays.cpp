@@ -81,8 +81,6 @@ py::dtype numpy_dtype(DType dtype) {
       return py::dtype::of<std::int64_t>();
     case DType::uint8:
       return py::dtype::of<std::uint8_t>();
-    case DType::uint16:
-      return py::dtype::of<std::uint16_t>();
     case DType::uint32:
       return py::dtype::of<std::uint32_t>();
     case DType::uint64:
@@ -93,8 +91,7 @@ py::dtype numpy_dtype(DType dtype) {
 
 DType dtype_of_numpy(const py::array& array, const std::string& name) {
   for (const DType dtype :
-       {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::uint16, DType::uint32,
-        DType::uint64}) {
+       {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::uint32, DType::uint64}) {
     if (array.dtype().equal(numpy_dtype(dtype))) return dtype;
   }
   throw InvalidArgument("state: the array '" + name + "' has a dtype that no fit has");

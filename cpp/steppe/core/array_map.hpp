@@ -14,7 +14,7 @@
 
 namespace steppe {
 
-enum class DType : std::uint8_t { float32, float64, int32, int64, uint8, uint32, uint64, uint16 };
+enum class DType : std::uint8_t { float32, float64, int32, int64, uint8, uint32, uint64 };
 
 template <class T>
 constexpr DType dtype_of() {
@@ -23,7 +23,6 @@ constexpr DType dtype_of() {
   else if constexpr (std::is_same_v<T, std::int32_t>) return DType::int32;
   else if constexpr (std::is_same_v<T, std::int64_t>) return DType::int64;
   else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::uint8;
-  else if constexpr (std::is_same_v<T, std::uint16_t>) return DType::uint16;
   else if constexpr (std::is_same_v<T, std::uint32_t>) return DType::uint32;
   else {
     static_assert(std::is_same_v<T, std::uint64_t>, "an Array cannot hold this type");

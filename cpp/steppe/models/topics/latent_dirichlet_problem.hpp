@@ -138,8 +138,8 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
   template <class F>
   static void state(Shard& shard, F&& f) {
     f("gamma", std::span<T>(shard.gamma));
-    f("z", std::span<typename Shard::Stored>(shard.z));
-    f("topics", std::span<std::uint16_t>(shard.topics));
+    f("z", bytes_of(shard.z));
+    f("topics", bytes_of(shard.topics));
   }
 
   // The shard of those documents, the first being number `first_document` over all ranks.
@@ -151,6 +151,11 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
  private:
   static constexpr std::uint32_t kNoiseBits = 8;
   static constexpr std::uint32_t kResumEvery = 16;  // rounds, against the drift of gamma
+
+  // As a checkpoint holds what is stored in 16 bits.
+  static std::span<std::uint8_t> bytes_of(auto& values) {
+    return {reinterpret_cast<std::uint8_t*>(values.data()), values.size() * sizeof(values[0])};
+  }
 
   std::size_t n_topics() const { return settings_.n_topics; }
   std::size_t width() const { return settings_.kept > 0 ? settings_.kept : stride_; }  // of an entry's z
