@@ -192,7 +192,11 @@ def test_asymmetric_priors():
     np.testing.assert_array_equal(fitted.topic_word_prior_, eta)
     same = model(doc_topic_prior=[0.2] * 4, topic_word_prior=[0.1] * 60).fit(X)
     np.testing.assert_array_equal(same.components_, model().fit(X).components_)
-    for name, value in (("doc_topic_prior", [0.1, 0.2]), ("topic_word_prior", [1.0, -1.0]), ("doc_topic_prior", np.inf)):
+    for name, value in (
+        ("doc_topic_prior", [0.1, 0.2]),
+        ("topic_word_prior", [1.0, -1.0]),
+        ("doc_topic_prior", np.inf),
+    ):
         with pytest.raises(ValueError, match=name):
             model(**{name: value}).fit(X)
 

@@ -15,7 +15,8 @@ namespace steppe::kernels {
 [[gnu::always_inline]] inline float exp_digamma(float x) {
   const float y = x + 2.5f, square = 1.0f / (y * y);
   const float shifted =
-      y * (1.0f + square * (0.041666667f + square * (-0.0064236111f + square * (0.0035524861f - square * 0.0039535574f))));
+      y *
+      (1.0f + square * (0.041666667f + square * (-0.0064236111f + square * (0.0035524861f - square * 0.0039535574f))));
   const float a = x * (x + 1.0f), b = x + 2.0f;
   return shifted * exponential(-(((x + 1.0f) + x) * b + a) / (a * b));  // the sum of three reciprocals
 }
@@ -23,9 +24,8 @@ namespace steppe::kernels {
 [[gnu::always_inline]] inline double exp_digamma(double x) {
   const double y = x + 9.5, square = 1.0 / (y * y);
   const double shifted =
-      y * (1.0 + square * (1.0 / 24.0 +
-                           square * (-37.0 / 5760.0 +
-                                     square * (10313.0 / 2903040.0 + square * (-5509121.0 / 1393459200.0)))));
+      y * (1.0 + square * (1.0 / 24.0 + square * (-37.0 / 5760.0 + square * (10313.0 / 2903040.0 +
+                                                                             square * (-5509121.0 / 1393459200.0)))));
   double sum = 0;
   for (int i = 0; i < 10; i += 2) sum += (2 * x + (2 * i + 1)) / ((x + i) * (x + (i + 1)));
   return shifted * exponential(-sum);
@@ -38,9 +38,12 @@ inline double log_gamma(double x) {
   while (x < 10) below *= x++;
   const double inverse = 1 / x, square = inverse * inverse;
   const double tail =
-      inverse * (1.0 / 12 +
-                 square * (-1.0 / 360 + square * (1.0 / 1260 + square * (-1.0 / 1680 +
-                           square * (1.0 / 1188 + square * (-691.0 / 360360 + square * (1.0 / 156)))))));
+      inverse *
+      (1.0 / 12 +
+       square * (-1.0 / 360 +
+                 square * (1.0 / 1260 +
+                           square * (-1.0 / 1680 +
+                                     square * (1.0 / 1188 + square * (-691.0 / 360360 + square * (1.0 / 156)))))));
   constexpr double kHalfLogTwoPi = 0.91893853320467274178;
   return (x - 0.5) * std::log(x) - x + kHalfLogTwoPi + tail - std::log(below);
 }

@@ -139,8 +139,8 @@ struct CollapsedVisit {
 };
 
 template <class T>
-using Kernel = void (*)(const TopicDocuments<T>&, const WordEntries<T>&, const WordTopics<T>&,
-                        const TopicNoise<T>&, T*);
+using Kernel = void (*)(const TopicDocuments<T>&, const WordEntries<T>&, const WordTopics<T>&, const TopicNoise<T>&,
+                        T*);
 
 template <class T>
 void visit_any(const TopicDocuments<T>& documents, const WordEntries<T>& entries, const WordTopics<T>& word,

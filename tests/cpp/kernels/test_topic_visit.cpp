@@ -36,8 +36,8 @@ struct Case {
 
   Case(std::size_t n_topics, std::size_t n_entries, bool with_noise = false)
       : k(n_topics), stride(padded<T>(n_topics)), n(n_entries), alpha(stride), gamma((2 * n + 1) * stride),
-        lambda(stride, eta), totals(stride, eta_total), change(stride), scratch(4 * stride + k),
-        z(n * stride), noise(8 * stride), noisy(with_noise) {
+        lambda(stride, eta), totals(stride, eta_total), change(stride), scratch(4 * stride + k), z(n * stride),
+        noise(8 * stride), noisy(with_noise) {
     Stream stream(3, Purpose::data, n_topics, static_cast<std::uint32_t>(n_entries));
     const auto draw = [&](double most) { return static_cast<T>(most * (0.01 + stream.uniform())); };
     for (T& x : noise) x = draw(2);

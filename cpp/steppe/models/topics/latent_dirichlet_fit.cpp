@@ -134,8 +134,7 @@ std::unique_ptr<FitSession> make_latent_dirichlet(const LatentDirichletParams& p
   EngineOptions options;
   options.schedule = schedule;
   options.seed = params.seed;
-  options.packet_tokens =
-      tokens_per_packet(summary, documents.cols(), params.n_topics, shards_of_all(link, n_shards));
+  options.packet_tokens = tokens_per_packet(summary, documents.cols(), params.n_topics, shards_of_all(link, n_shards));
   options.record = params.record;
   options.laps = kLaps;
 

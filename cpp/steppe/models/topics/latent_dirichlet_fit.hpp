@@ -15,8 +15,8 @@ namespace steppe {
 struct LatentDirichletParams {
   std::string inference = "vb";  // or "cvb0"
   std::uint32_t n_topics = 10;
-  std::uint32_t kept = 0;               // topics that an entry keeps; 0: all
-  std::vector<double> doc_topic_prior;  // by topic
+  std::uint32_t kept = 0;                // topics that an entry keeps; 0: all
+  std::vector<double> doc_topic_prior;   // by topic
   std::vector<double> topic_word_prior;  // by word
   std::string schedule = "serial";
   std::uint32_t n_threads = 1;
@@ -32,8 +32,8 @@ struct LatentDirichletStart {
   bool adds = false;  // the documents come on top of those of the earlier model
 };
 
-// Collective. A fit of this rank's documents; the columns of `documents` are the words, the same on every rank. The link
-// must outlive the session, the documents need not.
+// Collective. A fit of this rank's documents; the columns of `documents` are the words, the same on every rank. The
+// link must outlive the session, the documents need not.
 //
 // result: components (topics, words) = lambda, whole on every rank.
 template <class T>

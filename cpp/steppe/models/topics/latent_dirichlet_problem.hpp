@@ -251,8 +251,8 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
   TopicPriors priors_;
   Start start_;
   std::size_t stride_;
-  AlignedVector<T> alpha_;             // padded
-  AlignedVector<T> noise_;             // rows of it; empty with a start
+  AlignedVector<T> alpha_;  // padded
+  AlignedVector<T> noise_;  // rows of it; empty with a start
   std::vector<double> start_totals_;
 };
 

@@ -187,8 +187,11 @@ TEST_CASE_TEMPLATE("the sums are those of z after thousands of visits, and the o
   const Corpus<T> corpus(60, 50);
   for (const auto inference : kBoth) {
     for (const std::uint32_t kept : {0u, 2u}) {
-      for (const Layouts& how : {Layouts{{1}, Schedule::serial}, {{3}, Schedule::bsp}, {{4}, Schedule::nomad},
-                                 {{1, 2}, Schedule::nomad}, {{2, 1, 1}, Schedule::bsp}}) {
+      for (const Layouts& how : {Layouts{{1}, Schedule::serial},
+                                 {{3}, Schedule::bsp},
+                                 {{4}, Schedule::nomad},
+                                 {{1, 2}, Schedule::nomad},
+                                 {{2, 1, 1}, Schedule::bsp}}) {
         const auto problem = make_problem(corpus, 5, inference, kept);
         const auto outcome = fit(problem, corpus, 40, how);
         const Sums<T> sums(problem, corpus, outcome.shards);
