@@ -62,7 +62,7 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
     topic_word_prior : float, array-like of shape (V,) or None, default=None
         :math:`\eta`, for all words or for each. None is 1 / K.
     top_k : int or None, default=None
-        Keep that many topics of each entry, the largest, with all of its mass. Memory for z falls from K to `top_k`
+        Keep that many topics of each entry, the largest, with all of its mass; None or K and more keep all. Memory for z falls from K to `top_k`
         numbers and as many 16-bit topic numbers an entry; a visit becomes dearer.
     schedule, max_iter, tol, n_jobs, cluster, device, random_state, warm_start, checkpoint, callbacks, verbose
         See :class:`steppe._base.BaseSteppeEstimator`. "auto" is "bsp" with more than one worker. With a tolerance the
@@ -241,12 +241,10 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         with plan.cluster.agree():
             doc_topic = _prior(self.doc_topic_prior, k, k, "doc_topic_prior")
             topic_word = _prior(self.topic_word_prior, n_words, k, "topic_word_prior")
-            if self.top_k is not None and self.top_k > k:
-                raise ValueError(f"top_k: got {self.top_k}; keep at most n_components={k} topics")
         self.doc_topic_prior_ = _scalar_or_array(self.doc_topic_prior, doc_topic)
         self.topic_word_prior_ = _scalar_or_array(self.topic_word_prior, topic_word)
         single = documents.dtype == np.float32
-        kept = 0 if self.top_k is None else int(self.top_k)
+        kept = 0 if self.top_k is None or self.top_k >= k else int(self.top_k)
         share = 2 if single else 8
         an_entry = (kept * (share + 2) if kept else k * share) + 4 + documents.dtype.itemsize
         model = k * n_words * (8 + documents.dtype.itemsize)
