@@ -67,6 +67,8 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
   static constexpr Pass kInit = 0, kTrain = 1, kEvaluate = 2;
   static constexpr int init_pass = kInit, evaluate_pass = kEvaluate;
 
+  static constexpr std::uint32_t kWarmUpRounds = 8;  // of collapsed inference before mean field
+
   // n_v (words x topics) of a model to start from: each entry takes its first z from that model. `adds`: the documents
   // come on top of those that n_v was made from, which keep what they gave.
   struct Start {
@@ -105,7 +107,7 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
     const bool from_start = first && !start_.counts.empty();
     const auto topics = load_word(shard, word.id, from_start ? start_of(word.id) : word.row,
                                   from_start ? std::span<const double>(start_totals_) : context.globals);
-    move(shard, word.id, topics, first);
+    move(shard, word.id, topics, context);
     for (std::size_t k = 0; k < n_topics(); ++k) {
       word.row[k] += static_cast<double>(topics.change[k]);
       context.globals[k] += static_cast<double>(topics.change[k]);
@@ -183,9 +185,12 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
     return {lambda, all, change, static_cast<T>(eta), static_cast<T>(priors_.words_total)};
   }
 
-  // A first visit is a collapsed one whatever the inference: mean field cannot leave a topic that it has left.
-  void move(Shard& shard, std::uint32_t word, const kernels::WordTopics<T>& topics, bool first) const {
-    const bool collapsed = first || settings_.inference == TopicInference::collapsed;
+  // First visits are collapsed ones whatever the inference, and so are the first rounds of a fit that starts from
+  // nothing: mean field holds on to the topics that it finds early, and from random ones it ends in worse optima.
+  void move(Shard& shard, std::uint32_t word, const kernels::WordTopics<T>& topics, const VisitContext& context) const {
+    const bool first = context.pass == kInit;
+    const bool warms_up = context.round < kWarmUpRounds && start_.counts.empty();
+    const bool collapsed = first || warms_up || settings_.inference == TopicInference::collapsed;
     const kernels::TopicNoise<T> noise{first && !noise_.empty() ? noise_.data() : nullptr, kNoiseBits,
                                        static_cast<std::uint32_t>(shard.first_document) + word * 0x85EBCA6Bu};
     const auto documents = shard.words.documents_of(word);
