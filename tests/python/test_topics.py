@@ -64,8 +64,8 @@ def test_bound_agrees_with_scikit_learn_on_the_same_parameters():
     other.components_, other.exp_dirichlet_component_ = fitted.components_, fitted.exp_dirichlet_component_
     gamma = reference.fold_in_vb(X.tocoo(), fitted.components_.T, 0.2)
     theirs = other._approx_bound(X, gamma, sub_sampling=False)
-    assert fitted.bound_ == pytest.approx(theirs, rel=1e-4)
-    assert fitted.bound_ <= theirs + 1e-6 * abs(theirs), "theirs has the best gamma"
+    # Gamma is folded in anew, and a few documents have more than one best gamma: it may be better or worse than ours.
+    assert fitted.bound_ == pytest.approx(theirs, rel=1e-5)
 
 
 def test_mean_field_ends_at_a_fixed_point_of_batch_vb():
