@@ -20,7 +20,8 @@ struct Share<float> {
     return static_cast<float>(static_cast<std::int32_t>(q)) * (1.0f / kOne);
   }
   [[gnu::always_inline]] static Stored write(float z) {
-    return static_cast<Stored>(static_cast<std::int32_t>(z * kOne + 0.5f));
+    // z is not negative, and lround would be a call.
+    return static_cast<Stored>(static_cast<std::int32_t>(z * kOne + 0.5f));  // NOLINT(bugprone-incorrect-roundings)
   }
 };
 template <>
