@@ -17,4 +17,5 @@ PYBIND11_MODULE(_core, module) {
   register_device(module);
   register_ot(module);
   register_mixture(module);
+  register_topics(module);
 }

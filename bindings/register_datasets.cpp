@@ -9,6 +9,7 @@
 #include "bindings/control.hpp"
 #include "bindings/registers.hpp"
 #include "steppe/core/errors.hpp"
+#include "steppe/io/bag_of_words.hpp"
 #include "steppe/io/ratings.hpp"
 #include "steppe/io/svmlight.hpp"
 
@@ -133,6 +134,41 @@ py::dict read_ratings(const py::object& source, std::string name, bool float64, 
   return float64 ? ratings_dict<double>(bytes, options, n_threads) : ratings_dict<float>(bytes, options, n_threads);
 }
 
+py::dict read_bag_of_words(const py::object& source, std::string name, const std::string& format,
+                           std::uint64_t header_bytes, std::uint64_t offset, std::uint64_t length,
+                           std::uint64_t lines_before, std::int32_t first, std::int64_t n_documents,
+                           std::int64_t n_words, bool keep, std::uint64_t piece_bytes, std::uint32_t n_threads) {
+  const Source bytes(source, std::move(name));
+  io::BagOfWordsOptions options;
+  options.format = format == "uci" ? io::BagFormat::uci : io::BagFormat::lda_c;
+  options.header_bytes = header_bytes;
+  options.offset = offset;
+  options.length = length;
+  options.lines_before = lines_before;
+  options.piece_bytes = piece_bytes;
+  options.first = first;
+  options.n_documents = n_documents;
+  options.n_words = n_words;
+  options.keep = keep;
+  PythonControl control;
+  auto data = control.run([&] {
+    Team team(n_threads);
+    return io::read_bag_of_words(*bytes, options, team, control);
+  });
+  py::dict arrays;
+  arrays["n_rows"] = data.n_rows;
+  arrays["n_lines"] = data.n_lines;
+  arrays["n_pairs"] = data.n_pairs;
+  arrays["first_document"] = data.first_document;
+  arrays["highest_word"] = data.highest_word;
+  arrays["row_offsets"] = as_array(std::move(data.row_offsets));
+  arrays["words"] = as_array(std::move(data.words));
+  arrays["counts"] = as_array(std::move(data.counts));
+  return arrays;
+}
+
+std::size_t last_document_start(const py::bytes& text) { return io::last_document_start(std::string_view(text)); }
+
 }  // namespace
 
 void register_datasets(py::module_& module) {
@@ -146,6 +182,13 @@ void register_datasets(py::module_& module) {
              "user_column"_a, "item_column"_a, "value_column"_a, "header_lines"_a, "duplicates"_a,
              "piece_bytes"_a = kPieceBytes, "n_threads"_a,
              "Parse ratings from a file descriptor or a buffer of bytes; compressed rows, and ids by name.");
+  module.def("read_bag_of_words", &read_bag_of_words, "source"_a, "name"_a, py::kw_only(), "format"_a,
+             "header_bytes"_a = 0, "offset"_a = 0, "length"_a = UINT64_MAX, "lines_before"_a = 0, "first"_a,
+             "n_documents"_a = INT32_MAX, "n_words"_a = INT32_MAX, "keep"_a = true, "piece_bytes"_a = kPieceBytes,
+             "n_threads"_a,
+             "Parse counts of words (format 'uci' or 'lda-c') from a file descriptor or a buffer of bytes.");
+  module.def("last_document_start", &last_document_start, "text"_a,
+             "Where the last document of text in the UCI format starts.");
 }
 
 }  // namespace steppe::bindings

@@ -17,5 +17,6 @@ void register_ot_sliced(pybind11::module_& module);
 void register_device(pybind11::module_& module);
 void register_ot(pybind11::module_& module);
 void register_mixture(pybind11::module_& module);
+void register_topics(pybind11::module_& module);
 
 }  // namespace steppe::bindings

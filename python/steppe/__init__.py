@@ -9,7 +9,7 @@ from types import ModuleType
 from steppe._core import ClusterError, __version__
 from steppe._persistence import load
 
-_SUBMODULES = ("datasets", "linear_model", "metric", "metrics", "ot", "parallel", "ranking", "recommend")
+_SUBMODULES = ("datasets", "linear_model", "metric", "metrics", "ot", "parallel", "ranking", "recommend", "topics")
 
 __all__ = ["ClusterError", "__version__", "load", *_SUBMODULES]
 

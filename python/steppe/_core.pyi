@@ -73,6 +73,23 @@ def read_ratings(
     piece_bytes: int = 2**20,
     n_threads: int,
 ) -> dict[str, Any]: ...
+def read_bag_of_words(
+    source: int | bytes,
+    name: str,
+    *,
+    format: str,
+    header_bytes: int = 0,
+    offset: int = 0,
+    length: int = ...,
+    lines_before: int = 0,
+    first: int,
+    n_documents: int = 2**31 - 1,
+    n_words: int = 2**31 - 1,
+    keep: bool = True,
+    piece_bytes: int = 2**20,
+    n_threads: int,
+) -> dict[str, Any]: ...
+def last_document_start(text: bytes) -> int: ...
 def multinomial_logistic_session(
     X: Any,
     labels: NDArray[Any],
@@ -261,3 +278,18 @@ def mixture_answers(
     what: str,
     n_threads: int,
 ) -> NDArray[Any]: ...
+def latent_dirichlet_session(
+    params: dict[str, Any], documents: Any, start: NDArray[Any] | None, adds: bool, link: Link
+) -> FitSession: ...
+def fold_in_topics(
+    documents: Any,
+    components: NDArray[Any],
+    doc_topic_prior: list[float],
+    mean_field: bool,
+    max_iter: int,
+    tol: float,
+    n_threads: int,
+) -> NDArray[Any]: ...
+def complete_documents(
+    documents: Any, components: NDArray[Any], doc_topic_prior: list[float], max_iter: int, tol: float, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]: ...

@@ -31,6 +31,14 @@ def ratings(n_rows=60, n_columns=20, *, dtype=np.float64, seed=0, sparse=True):
     return (scipy.sparse.csr_array(np.where(rng.random(truth.shape) < 0.4, truth, 0).astype(dtype)),)
 
 
+def documents(n_rows=60, n_columns=20, *, dtype=np.float64, seed=0):
+    """Counts of words that two out of three kinds of documents share."""
+    rng = np.random.default_rng(seed)
+    kinds = np.array([np.roll(np.linspace(4, 0, n_columns), kind * n_columns // 3) for kind in range(3)])
+    shares = rng.dirichlet(np.full(3, 0.3), size=n_rows)
+    return (rng.poisson(shares @ kinds).astype(dtype),)
+
+
 @dataclass(frozen=True)
 class Case:
     """One estimator under test.
@@ -153,4 +161,7 @@ CASES = [
     ),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, EVERY, False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),
+    Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3}, documents),
+    Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3, "inference": "cvb0"}, documents),
+    Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3, "inference": "cvb0", "top_k": 2}, documents),
 ]

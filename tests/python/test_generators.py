@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
-from steppe.datasets import make_ratings, make_text_classification, split_ratings
+from steppe.datasets import make_ratings, make_text_classification, make_topics, split_ratings
 
 
 def same_matrix(A, B):
@@ -93,6 +93,33 @@ def test_log_odds_are_those_of_the_documents():
         assert_allclose(np.log(odds) - np.log(0.5), planted, atol=0.2)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32, np.float64])
+def test_topics_are_counts(dtype):
+    X, truth = make_topics(300, 80, 50, 4, topic_word_prior=0.1, dtype=dtype, random_state=0)
+    assert X.shape == (300, 80) and X.dtype == dtype and is_canonical(X)
+    assert X.data.min() >= 1
+    assert_array_equal(X.sum(axis=1), 50)
+    assert_allclose(truth.components.sum(axis=1), 1)
+    assert_allclose(truth.doc_topic.sum(axis=1), 1)
+    same_matrix(make_topics(300, 80, 50, 4, topic_word_prior=0.1, random_state=0)[0].astype(dtype), X)
+
+
+def test_words_follow_the_planted_topics():
+    X, truth = make_topics(20, 30, 50_000, 3, doc_topic_prior=0.5, topic_word_prior=0.2, random_state=0)
+    p = truth.doc_topic @ truth.components
+    z_scores = (X.toarray() - 50_000 * p) / np.sqrt(50_000 * p * (1 - p) + 1e-9)
+    assert_allclose(z_scores[p > 1e-3].std(), 1, atol=0.15)  # binomial
+    entropy = -(X.toarray() * np.log(np.maximum(p, 1e-300))).sum() / X.sum()
+    assert_allclose(truth.perplexity(X), np.exp(entropy))
+
+
+def test_priors_say_how_concentrated_topics_are():
+    _, truth = make_topics(2000, 1000, 10, 20, doc_topic_prior=0.3, topic_word_prior=0.05, random_state=0)
+    # The second moment of a symmetric Dirichlet distribution.
+    assert_allclose((truth.doc_topic**2).sum(axis=1).mean(), 1.3 / 7, rtol=0.05)
+    assert_allclose((truth.components**2).sum(axis=1).mean(), 1.05 / 51, rtol=0.1)
+
+
 @pytest.mark.parametrize("seed", [7, np.random.RandomState, np.random.default_rng])
 def test_a_seed_fixes_every_bit(seed):
     def state():
@@ -104,6 +131,9 @@ def test_a_seed_fixes_every_bit(seed):
     first, second = (make_text_classification(50, 200, 10, 3, random_state=state()) for _ in range(2))
     same_matrix(first[0], second[0])
     assert_array_equal(first[1], second[1])
+    first, second = (make_topics(50, 200, 10, 3, random_state=state()) for _ in range(2))
+    same_matrix(first[0], second[0])
+    assert_array_equal(first[1].components, second[1].components)
 
 
 def test_seeds_differ():
@@ -123,6 +153,9 @@ def test_seeds_differ():
         (make_text_classification, {"label_noise": -0.1}, "label_noise"),
         (make_text_classification, {"norm": "l1"}, "norm"),
         (make_text_classification, {"n_classes": 0}, "n_classes"),
+        (make_topics, {"n_tokens": 0}, "n_tokens"),
+        (make_topics, {"doc_topic_prior": 0}, "doc_topic_prior"),
+        (make_topics, {"topic_word_prior": np.inf}, "topic_word_prior"),
     ],
 )
 def test_bad_options(make, options, message):

@@ -42,3 +42,16 @@ def read_ratings(text, sep, columns=(0, 1, 2)):
         user, item, value = (re.sub(r'^"|"$', "", fields[column].strip()) for column in columns)
         ratings.setdefault((user, item), []).append(float(value))
     return ratings
+
+
+def read_bag_of_words(text, *, uci, base):
+    """[{word from 0: count}], one for each document."""
+    lines = [line.split() for line in text.split("\n") if line.strip()]
+    if not uci:
+        pairs = [[pair.split(":") for pair in line[1:]] for line in lines]
+        return [{int(word) - base: int(count) for word, count in document if int(count)} for document in pairs]
+    documents = [{} for _ in range(int(lines[0][0]))]
+    for document, word, count in lines[3:]:
+        if int(count):
+            documents[int(document) - base][int(word) - base] = int(count)
+    return documents
