@@ -60,9 +60,9 @@ void agree_on_error(Link& link, const std::exception_ptr& mine) {
     const bool bad_input = reader.get<std::uint8_t>() != 0;
     std::string text(all[rank].size() - 1, '\0');
     reader.get(std::span(text));
-    const std::string who = "rank " + std::to_string(rank);
-    if (bad_input) throw InvalidArgument(who + ": " + text);
-    throw ClusterError(static_cast<int>(rank), who + " failed: " + text);
+    text.insert(0, "rank " + std::to_string(rank) + (bad_input ? ": " : " failed: "));
+    if (bad_input) throw InvalidArgument(text);
+    throw ClusterError(static_cast<int>(rank), text);
   }
 }
 
