@@ -118,7 +118,7 @@ class BatchRun {
     };
     InlinePoll poll(pacer_, halt_);
     const auto job = [&](std::uint32_t member) { member == 0 ? work(0, poll) : work(member, halt_); };
-    state_.team.run_polling(job, control_, [&] { halt_.request(); });
+    state_.team.run_polling(job, pacer_, [&] { halt_.request(); });
   }
 
   // Collective. The weight of the step's rows; sets leaving_ if some rank failed or was stopped, so that no rank goes

@@ -44,8 +44,8 @@ bool ask_mixture(MatrixView<const T> x, const MixtureModel& model, const Mixture
   const std::size_t n_blocks = (x.rows() + kBlockRows - 1) / kBlockRows;
   std::atomic<std::size_t> next{0};
   std::atomic<bool> halted{false};
+  Pacer pacer(control);
   const Team::Job job = [&](std::uint32_t member) {
-    Pacer pacer(control);
     RowBlock<T> block(x.cols(), kBlockRows);
     AlignedVector<T> scratch(kernels::mixture_scratch<T>(panel.size(), x.cols()));
     for (std::size_t b = next++; b < n_blocks && !halted; b = next++) {
@@ -61,7 +61,7 @@ bool ask_mixture(MatrixView<const T> x, const MixtureModel& model, const Mixture
       if (member == 0 && pacer.stop_requested()) halted = true;
     }
   };
-  team.run_polling(job, control, [&] { halted = true; });
+  team.run_polling(job, pacer, [&] { halted = true; });
   return !halted;
 }
 
