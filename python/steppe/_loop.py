@@ -208,11 +208,15 @@ class FitLoop:
             self._saved_at = time.monotonic()
 
     def _fitted(self) -> dict[str, Any]:
-        attributes = dict(self._estimator._attributes(self._session.result()))
+        result = self._session.result()
+        if not result:  # stopped before there was anything to fit with
+            return {}
+        attributes = dict(self._estimator._attributes(result))
         return {**attributes, "n_iter_": len(self._history), "history_": self._history.as_array()}
 
     def _publish(self) -> None:
-        self._estimator._set_fitted(self._fitted())
+        if fitted := self._fitted():
+            self._estimator._set_fitted(fitted)
 
     def _warn_if_not_converged(self) -> None:
         if self._tol > 0 and not self._stopped and not self._converged():
