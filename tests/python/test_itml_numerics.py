@@ -106,9 +106,10 @@ def check_working_matrix(problem, session, form):
     matrix, dual = working_matrix(session), session.state()["dual"]
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     inverse = problem.inverse(dual)
-    condition = np.linalg.cond(inverse)
-    tolerance = 1e-12 * max(condition, 1e3)
     C = problem.C
+    # What contradictory pairs add to A^-1 and take off again is rounded in every sweep.
+    passed = dual @ np.einsum("kj,kj->k", C, C)
+    tolerance = 1e-12 * max(np.linalg.cond(inverse), passed, 1e3)
     if form == "products":
         assert values[0] >= -1e-12 * values[-1]
         expected = C @ np.linalg.solve(inverse, C.T)

@@ -1,8 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
+#include <memory>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "steppe/models/metric/polling.hpp"
@@ -61,8 +64,14 @@ TEST_CASE("all pieces are worked on, or Stopped is thrown") {
     StopAt control(1);
     Pacer pacer(control);
     std::atomic<std::size_t> pieces = 0;
-    const auto forever = [&] { for_each_piece(team, std::size_t{1} << 40, &pacer, [&](std::size_t) { ++pieces; }); };
+    const auto forever = [&] {
+      for_each_piece(team, 100'000, &pacer, [&](std::size_t) {
+        ++pieces;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      });
+    };
     CHECK_THROWS_AS(forever(), Stopped);
     CHECK(pieces > 0);
+    CHECK(pieces < 100'000);
   }
 }
