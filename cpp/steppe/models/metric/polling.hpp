@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -38,12 +39,20 @@ void call_lapack(AlignedVector<double>& matrix, Pacer* pacer, F f) {
 template <class Body>
 void for_each_piece(Team& team, std::size_t n, Pacer* pacer, Body&& body) {
   std::atomic<bool> halt{false};
-  team.parallel_for(n, 1, [&](std::size_t begin, std::size_t end, std::uint32_t member) {
-    for (std::size_t i = begin; i < end && !halt.load(std::memory_order_relaxed); ++i) {
+  std::atomic<std::size_t> next{0};
+  const auto work = [&](std::uint32_t member) {
+    while (!halt.load(std::memory_order_relaxed)) {
+      const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= n) return;
       body(i);
       if (member == 0 && pacer != nullptr && pacer->stop_requested()) halt = true;
     }
-  });
+  };
+  if (team.size() == 1 || n <= 1) {
+    work(0);
+  } else {
+    team.run(work);
+  }
   if (halt) throw Stopped();
 }
 

@@ -65,13 +65,12 @@ TEST_CASE("all pieces are worked on, or Stopped is thrown") {
     Pacer pacer(control);
     std::atomic<std::size_t> pieces = 0;
     const auto forever = [&] {
-      for_each_piece(team, 100'000, &pacer, [&](std::size_t) {
+      for_each_piece(team, std::size_t{1} << 40, &pacer, [&](std::size_t) {
         ++pieces;
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       });
     };
     CHECK_THROWS_AS(forever(), Stopped);
     CHECK(pieces > 0);
-    CHECK(pieces < 100'000);
   }
 }
