@@ -242,13 +242,16 @@ def test_dual_optimum_to_rounding(form, gamma):
     "dtype,length,gamma,within", [(np.float32, 1e-3, 1e7, True), (np.float32, 1e-3, np.inf, True), (np.float64, 1e-8, np.inf, False), (np.float64, 1e-8, 1e13, False)]
 )  # fmt: skip
 def test_one_short_dissimilar_pair(dtype, length, gamma, within, solver):
-    """It reaches its bound; where that is beyond double precision, the pair is left out, dual variable and all."""
+    """It reaches its bound and slack; where that is beyond double precision, the pair is left out, dual variable and all."""
     pair = np.array([[[length, 0], [0, 0]]], dtype=dtype)
     model = ITML(gamma, bounds=(1.0, 4.0), max_iter=4, tol=0, solver=solver)
     if within:
         with warnings.catch_warnings(action="error"):
             model.fit(pair, [-1])
-        np.testing.assert_allclose(model.pair_distance(pair) ** 2, 4, rtol=1e-6)
+        # 1/p0 - dual = 1/4 + dual/gamma
+        squared = np.float64(pair[0, 0, 0]) ** 2
+        dual = (1 / squared - 1 / 4) / (1 + 1 / gamma)
+        np.testing.assert_allclose(model.pair_distance(pair) ** 2, 1 / (1 / 4 + dual / gamma), rtol=1e-6)
     else:
         with pytest.warns(ConvergenceWarning, match="the last sweep left out 1 pairs"):
             model.fit(pair, [-1])

@@ -11,7 +11,7 @@ namespace {
 
 // det of A^-1 after an update relative to before, at least: below that rounding decides whether A is definite.
 constexpr double kDefinite = 8 * std::numeric_limits<double>::epsilon();
-// What a projection may do at once. Beyond, the digits of the dual variable do not tell how long the pair is.
+// The same of a projection. Below, the digits of the dual variable do not tell how long the pair is.
 constexpr double kTold = 1e-10;
 
 // The trailing rows i > k of S += beta s_k s_k', then row k becomes that of N.
@@ -39,7 +39,7 @@ template <class Step, class Made>
     const double moved = step(k, p), shrink = 1 - moved * p;
     const bool definite = p > 0 && shrink > least;
     if (moved != 0 && definite) {
-      change.log_det -= std::log(shrink);
+      change.log_det -= std::log1p(-moved * p);
       change.dual += made(k, moved);
     } else if (!definite && moved != 0) {
       ++change.left_out;
@@ -57,6 +57,8 @@ double projection_step(double p, double sign, double target, double dual, double
   const double inverse_slack = 1 / target - sign * dual / gamma;
   return sign * std::min(dual, sign * price * (1 / p - inverse_slack));
 }
+
+bool projects(double p, double step) { return p > 0 && 1 - step * p > kTold; }
 
 STEPPE_MULTIVERSION BlockChange project_in_turn(MatrixView<double> s, const BlockConstraints& constraints,
                                                 std::span<double> beta) {

@@ -42,4 +42,7 @@ BlockChange apply_in_turn(MatrixView<double> s, std::span<const double> step, st
 // The step, sign times alpha, by which a projection moves A^-1 when c'Ac = p; dual is left as it is.
 double projection_step(double p, double sign, double target, double dual, double gamma);
 
+// Whether project_in_turn would make that step, rather than leave it out.
+bool projects(double p, double step);
+
 }  // namespace steppe::kernels

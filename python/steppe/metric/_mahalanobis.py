@@ -117,6 +117,10 @@ class BaseMahalanobis(TransformerMixin, BaseSteppeEstimator):  # type: ignore[mi
     def components_(self) -> None:
         del self.__dict__["components_"]
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a metric; a fit that was interrupted leaves only what it learned of the features."""
+        return "components_" in vars(self) or "basis_" in vars(self)
+
     def transform(self, X: Any) -> NDArray[Any]:
         """Map rows so that their Euclidean distances are the learned ones.
 

@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint32_t kRoundsToRebuild = 50;  // rounding of so many sweeps may pile up
 constexpr std::uint32_t kRoundsToGap = 10;
 constexpr double kFeasible = 1e-12;  // without slack: a bound missed by a millionth counts as kept
+constexpr double kGainRounding = 1e-13;  // relative to the terms of a gain
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 ItmlForm parse_form(const std::string& name, const ItmlForm best) {
@@ -190,26 +191,29 @@ class ItmlSession final : public FitSession {
     std::vector<double> full(b), step(b), dual(b);
     for (std::size_t k = 0; k < b; ++k) {
       const double p = s()(k, k);
-      left_out_ += p > 0 ? 0 : 1;
-      full[k] = p > 0 ? kernels::projection_step(p, data_.sign[begin + k], data_.target[begin + k], dual_[begin + k],
-                                                 params_.gamma)
-                      : 0;
+      full[k] = kernels::projection_step(p, data_.sign[begin + k], data_.target[begin + k], dual_[begin + k],
+                                         params_.gamma);
+      if (kernels::projects(p, full[k])) continue;
+      full[k] = 0;
+      ++left_out_;
     }
     const AlignedVector<double> before(s_);
     double theta = std::min(1.0, 2 * boldness_ / coherence(s()));
     for (int attempt = 0; attempt < 40; ++attempt, theta /= 2, boldness_ = std::max(boldness_ / 2, 1e-6)) {
-      double slack = 0, moved = 0;
+      double slack = 0, moved = 0, size = 0;  // size: of what is summed up to the gain
       for (std::size_t k = 0; k < b; ++k) {
         const double sign = data_.sign[begin + k];
         step[k] = theta * full[k];
         dual[k] = std::max(dual_[begin + k] - sign * step[k], 0.0);
         moved += std::abs(step[k]);
-        slack += slack_term(begin + k, dual[k]) - slack_term(begin + k, dual_[begin + k]);
+        const double change = slack_change(begin + k, dual[k]);
+        slack += change;
+        size += std::abs(change) + std::abs(step[k]) * before[k * b + k];
       }
       std::copy(before.begin(), before.end(), s_.begin());
       const kernels::BlockChange change = kernels::apply_in_turn(s(), step, beta_);
       const double gain = slack - change.log_det;
-      if (change.left_out > 0 || !(gain >= -1e-13 * (std::abs(slack) + std::abs(change.log_det)))) continue;
+      if (change.left_out > 0 || !(gain >= -kGainRounding * size)) continue;
       log_det_ += change.log_det;
       std::copy(dual.begin(), dual.end(), dual_.begin() + static_cast<std::ptrdiff_t>(begin));
       matrix_->update(s(), beta_);
@@ -288,6 +292,13 @@ class ItmlSession final : public FitSession {
   double slack_term(std::size_t k, double dual) const {
     const double moved = data_.sign[k] * dual * data_.target[k];
     return std::isinf(params_.gamma) ? -moved : params_.gamma * std::log1p(-moved / params_.gamma);
+  }
+
+  // What a new value adds to the term; to the relative precision of a small step.
+  double slack_change(std::size_t k, double dual) const {
+    const double moved = data_.sign[k] * (dual - dual_[k]) * data_.target[k];
+    if (std::isinf(params_.gamma)) return -moved;
+    return params_.gamma * std::log1p(-moved / (params_.gamma - data_.sign[k] * dual_[k] * data_.target[k]));
   }
 
   double slack_value() const {
