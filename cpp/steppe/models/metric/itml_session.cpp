@@ -203,8 +203,8 @@ class ItmlSession final : public FitSession {
       double slack = 0, moved = 0, size = 0;  // size: of what is summed up to the gain
       for (std::size_t k = 0; k < b; ++k) {
         const double sign = data_.sign[begin + k];
-        step[k] = theta * full[k];
-        dual[k] = std::max(dual_[begin + k] - sign * step[k], 0.0);
+        dual[k] = std::max(dual_[begin + k] - sign * theta * full[k], 0.0);
+        step[k] = sign * (dual_[begin + k] - dual[k]);  // what the dual variable, rounded, has moved by
         moved += std::abs(step[k]);
         const double change = slack_change(begin + k, dual[k]);
         slack += change;
