@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "bindings/arrays.hpp"
+#include "bindings/control.hpp"
 #include "bindings/registers.hpp"
 #include "steppe/core/blas.hpp"
 #include "steppe/models/metric/gmml.hpp"
 #include "steppe/models/metric/itml_session.hpp"
+#include "steppe/models/metric/polling.hpp"
 
 namespace steppe::bindings {
 namespace {
@@ -76,9 +78,16 @@ py::array_t<double> pair_squared_distances(const py::array& points, const Indice
     const PointPairs<T> data = point_pairs<T>(points, pairs);
     py::array_t<double> distances(static_cast<py::ssize_t>(data.n_pairs()));
     const std::span<double> out(distances.mutable_data(), data.n_pairs());
-    const py::gil_scoped_release released;
-    Team team(n_threads);
-    squared_distances(data, out, team);
+    PythonControl control;
+    control.run([&] {
+      Team team(n_threads);
+      Pacer pacer(control);
+      try {
+        squared_distances(data, out, team, &pacer);
+      } catch (const Stopped&) {  // by the signal that the control raises again
+      }
+      return true;
+    });
     return distances;
   });
 }

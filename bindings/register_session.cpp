@@ -78,8 +78,12 @@ void register_fit_session(py::module_& module) {
           },
           py::arg("state"))
       .def(
-          "result", [](FitSession& self) { return to_dict(PythonControl().run([&] { return self.result(); })); },
-          "The fitted parameters by name.");
+          "result",
+          [](FitSession& self) {
+            PythonControl control;
+            return to_dict(control.run([&] { return self.prepare_result(control) ? self.result() : ArrayMap(); }));
+          },
+          "The fitted parameters by name; none if the fit was stopped before there were any.");
 }
 
 }  // namespace

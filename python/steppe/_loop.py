@@ -259,7 +259,10 @@ def _fitted_attributes(
     history: History,
     known_before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    found = dict(attributes(session.result()))
+    result = session.result()
+    if not result:  # stopped before there was anything to fit with
+        return {}
+    found = dict(attributes(result))
     own = [name for name in found if name.startswith("history.")]
     fields = {name.removeprefix("history."): found.pop(name) for name in own}
     lines = history.as_array(fields)

@@ -26,20 +26,23 @@ struct BlockConstraints {
 
 // What the updates of one block did.
 struct BlockChange {
-  double log_det = 0;    // added to log det A
-  double dual = 0;       // sum of |change of dual|
-  bool definite = true;  // whether every update asked for left A positive definite
+  double log_det = 0;        // added to log det A
+  double dual = 0;           // sum of |change of dual|
+  std::size_t left_out = 0;  // updates that rounding forbids: A would not stay positive definite
 };
 
-// One cycle of Bregman projections (Davis et al., ICML 2007). S in its upper triangle; leaves N there and beta.
-BlockChange project_in_turn(MatrixView<float> s, const BlockConstraints& constraints, std::span<double> beta);
+// One cycle of Bregman projections (Davis et al., ICML 2007). S in its upper triangle; leaves N there and beta. What is
+// left out, because c'Ac is nothing but rounding or would grow more than 1e10 times at once, changes neither A nor
+// dual.
 BlockChange project_in_turn(MatrixView<double> s, const BlockConstraints& constraints, std::span<double> beta);
 
-// The updates A^-1 -= step_k c_k c_k', given. One that would end definiteness is left out: its beta is 0.
-BlockChange apply_in_turn(MatrixView<float> s, std::span<const double> step, std::span<double> beta);
+// The updates A^-1 -= step_k c_k c_k', given. The beta of one that is left out is 0.
 BlockChange apply_in_turn(MatrixView<double> s, std::span<const double> step, std::span<double> beta);
 
 // The step, sign times alpha, by which a projection moves A^-1 when c'Ac = p; dual is left as it is.
 double projection_step(double p, double sign, double target, double dual, double gamma);
+
+// Whether project_in_turn would make that step, rather than leave it out.
+bool projects(double p, double step);
 
 }  // namespace steppe::kernels

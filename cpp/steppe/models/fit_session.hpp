@@ -27,7 +27,9 @@ class FitSession {
   virtual bool converged() const { return false; }
   virtual ArrayMap state() const = 0;  // all that a resume needs, this rank's part
   virtual void restore(const ArrayMap& state) = 0;
-  virtual ArrayMap result() = 0;  // fitted parameters by name
+  // What result() takes long to make, made beforehand; false if a stop was asked for.
+  virtual bool prepare_result(Control&) { return true; }
+  virtual ArrayMap result() = 0;  // fitted parameters by name; none before there are any
 };
 
 }  // namespace steppe

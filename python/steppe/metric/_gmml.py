@@ -89,7 +89,7 @@ class GMML(BaseMahalanobis):
     Notes
     -----
     Costs C D² operations for the two matrices and one eigendecomposition of a D x D matrix; beyond 4,000 features of
-    an r x r matrix, r < P points, and min(P, C)² D operations for the Gram matrix. Ctrl-C is heard after these.
+    an r x r matrix, r < P points, and min(P, C)² D operations for the Gram matrix.
 
     References
     ----------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from steppe import _core
@@ -94,7 +96,8 @@ class ITML(BaseMahalanobis):
         :math:`\lambda_k` of the pairs, in the order passed or sampled; 0 for pairs of length zero. A is the inverse
         of the inverse prior plus the sum of :math:`\pm\lambda_k c_k c_k'`.
     dual_gap_ : float
-        Primal less dual objective at the end: how far, at most, the objective is from the optimum.
+        Primal less dual objective at the end: how far, at most, the objective is from the optimum. nan if the fit was
+        interrupted.
     bounds_ : ndarray of shape (2,)
     n_iter_ : int
     history_ : structured ndarray of shape (n_iter_,)
@@ -106,7 +109,9 @@ class ITML(BaseMahalanobis):
     Notes
     -----
     With C pairs of P points a sweep costs the least of 4 D² C (D x D), 2 C³ (products of the pairs) and 4 r² C (the
-    span of the differences, r < P) operations; the last two need the Gram matrix once, min(P, C)² D operations.
+    span of the differences, r < P) operations; the last two need the Gram matrix once, min(P, C)² D operations. The
+    matrix is held in double precision whatever the dtype of the points. A ``ConvergenceWarning`` tells of pairs that
+    are left out because A would not stay positive definite.
 
     References
     ----------
@@ -201,7 +206,9 @@ class ITML(BaseMahalanobis):
             session = self._session(plan, pairs, bounds, prior)
             plan.fitted["bounds_"] = bounds.astype(pairs.points.dtype)
             problem = {"X": pairs.points, "y": pairs.sign, "pairs": pairs.pairs}
-            self._run(plan, session, problem=problem, attributes=partial(self._attributes_of, pairs))
+            doubts: dict[str, int] = {}
+            self._run(plan, session, problem=problem, attributes=partial(self._attributes_of, pairs, doubts))
+            _warn_of_rounding(**doubts)
         return self
 
     def _session(
@@ -223,13 +230,37 @@ class ITML(BaseMahalanobis):
             n_threads=plan.n_threads,
         )
 
-    def _attributes_of(self, pairs: Pairs, result: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    def _form(self, pairs: Pairs) -> str:
+        if not (isinstance(self.prior, str) and self.prior == "identity"):
+            return "dense"
+        n_points, d = pairs.points.shape
+        return _core.itml_form(n_points, len(pairs.pairs), d)
+
+    def _attributes_of(self, pairs: Pairs, doubts: dict[str, int], result: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        doubts.update({name: int(result[name][0]) for name in ("left_out", "shrunk")})
         return {
             **self._attributes(result),
             "dual_": pairs.in_passed_order(result["dual"]),
             "dual_gap_": float(result["gap"][-1]) if len(result["gap"]) else np.nan,
             "history.gap": result["gap"],
         }
+
+
+def _warn_of_rounding(left_out: int, shrunk: int) -> None:
+    """Say that the metric is not the optimum, where double precision was not enough for it."""
+    met = []
+    if left_out:
+        met.append(f"the last sweep left out {left_out} pairs")
+    if shrunk:
+        met.append(f"{shrunk} dual variables were made smaller")
+    if met:
+        warnings.warn(
+            f"ITML: {' and '.join(met)}, as the metric would not have stayed positive definite in double precision; it "
+            "is not the optimum. Use a smaller gamma or other bounds, or drop pairs that contradict each other or are "
+            "much shorter than the bounds.",
+            ConvergenceWarning,
+            stacklevel=3,  # the caller of fit
+        )
 
 
 def _check_bounds(bounds: Any) -> NDArray[np.float64]:

@@ -97,6 +97,7 @@ class BaseMahalanobis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseSte
     _schedules: ClassVar[tuple[str, ...]] = ("serial", "bsp")
     _auto_schedule: ClassVar[str] = "bsp"
     preprocessor: Any
+    prior: Any
 
     @property
     def components_(self) -> Any:
@@ -198,7 +199,10 @@ class BaseMahalanobis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseSte
         components = self.components_
         refuse_if_large(components.shape[1], components.dtype.itemsize)
         if isinstance(components, FactoredComponents):
-            components = components.toarray()
+            stretch = self.eigenvalues_ - self.eigenvalues_.dtype.type(self.scale_)
+            matrix = (self.basis_.T * stretch) @ self.basis_
+            matrix[np.diag_indices_from(matrix)] += self.scale_
+            return np.asarray(matrix)
         return np.asarray(components.T @ components)
 
     def _ends(self, pairs: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -229,14 +233,23 @@ class BaseMahalanobis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseSte
             "scale_": float(result["scale"][0]) if "scale" in result else 1.0,
         }
 
+    def _form(self, pairs: Pairs) -> str:
+        """How the fit computes: "dense", "span" or "products"."""
+        return "dense" if pairs.points.shape[1] <= DENSE_FEATURES else "span"
+
     def _bytes(self, pairs: Pairs) -> int:
-        """About what a fit allocates."""
+        """About what a fit allocates: the Gram matrix twice, the matrix of the sweeps, the metric from it."""
         n_points, d = pairs.points.shape
         c, size = len(pairs.pairs), int(pairs.points.dtype.itemsize)
+        n, form = min(n_points, c), self._form(pairs)
+        r = min(n, d)
+        vectors = 0 if isinstance(self.prior, str) and self.prior == "identity" else c * d
+        doubles = {"dense": d * d + vectors, "span": c * r + r * r, "products": 2 * c * c}[form]
+        if form != "dense":
+            doubles += 2 * n * n + 512 * n
         if d <= DENSE_FEATURES:
-            return int(size * (2 * c * d + d * d) + 8 * 3 * d * d)
-        n = min(n_points, c)
-        return int(8 * (4 * n * n + c * n) + size * (2 * n * n + n * d))
+            return int(8 * (doubles + 3 * d * d + 1024 * d) + size * d * d)
+        return int(8 * (doubles + c * r + 3 * r * r + 1024 * r) + size * (r * d + r * r))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

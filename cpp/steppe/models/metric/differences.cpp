@@ -1,105 +1,129 @@
 #include "steppe/models/metric/differences.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <utility>
 
 #include "steppe/comm/wire.hpp"
 #include "steppe/core/blas.hpp"
+#include "steppe/models/metric/polling.hpp"
 
 namespace steppe {
 namespace {
 
 constexpr std::size_t kFeatureBlock = 512;
 constexpr std::size_t kRowTile = 128;
+constexpr std::size_t kScatterRows = 512;
+constexpr std::size_t kWork = std::size_t{1} << 29;  // multiply-adds between two polls
+constexpr std::size_t kGramTile = 2 * kRowTile;
 constexpr std::size_t kMostSlabs = 8;  // more ranks than that do not make the Gram matrix faster
 
+std::size_t pieces(std::size_t n, std::size_t size) { return (n + size - 1) / size; }
+
 std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+// Summed in an order that depends on nothing but n, so that bounds found from float32 are those found from float64.
+template <class T>
+double squared_distance(const T* a, const T* b, std::size_t n) {
+  constexpr std::size_t kLanes = 8;
+  std::array<double, kLanes> sums{};
+  const auto add = [&](std::size_t lane, std::size_t j) {
+    const double difference = static_cast<double>(a[j]) - static_cast<double>(b[j]);
+    sums[lane] += difference * difference;
+  };
+  const std::size_t whole = n - n % kLanes;
+  for (std::size_t first = 0; first < whole; first += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) add(lane, first + lane);
+  }
+  for (std::size_t j = whole; j < n; ++j) add(j - whole, j);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
 
 }  // namespace
 
 template <class T>
-void squared_distances(const PointPairs<T>& data, std::span<double> out, Team& team) {
-  team.parallel_for(data.n_pairs(), 64, [&](std::size_t begin, std::size_t end, std::uint32_t) {
-    for (std::size_t k = begin; k < end; ++k) {
+void squared_distances(const PointPairs<T>& data, std::span<double> out, Team& team, Pacer* pacer) {
+  constexpr std::size_t kPiece = 64;
+  for_each_piece(team, pieces(data.n_pairs(), kPiece), pacer, [&](std::size_t piece) {
+    for (std::size_t k = piece * kPiece; k < std::min((piece + 1) * kPiece, data.n_pairs()); ++k) {
       const T* const a = data.points.row(index(data.pairs(k, 0))).data();
       const T* const b = data.points.row(index(data.pairs(k, 1))).data();
-      double sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::size_t j = 0; j < data.n_features(); ++j) {
-        const double difference = static_cast<double>(a[j]) - static_cast<double>(b[j]);
-        sum += difference * difference;
-      }
-      out[k] = sum;
+      out[k] = squared_distance(a, b, data.n_features());
     }
   });
 }
 
+VectorRows stored_rows(AlignedVector<double> vectors, std::size_t m) {
+  const auto held = std::make_shared<const AlignedVector<double>>(std::move(vectors));
+  return [held, m](std::size_t first, MatrixView<double> rows) {
+    for (std::size_t i = 0; i < rows.rows(); ++i) std::copy_n(held->data() + (first + i) * m, m, rows.row(i).data());
+  };
+}
+
 template <class T>
-AlignedVector<T> difference_rows(const PointPairs<T>& data, Team& team) {
+VectorRows difference_rows(const PointPairs<T>& data, Team& team, Pacer* pacer) {
+  VectorRows plain = [data](std::size_t first, MatrixView<double> rows) {
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+      const auto a = data.points.row(index(data.pairs(first + i, 0))),
+                 b = data.points.row(index(data.pairs(first + i, 1)));
+      std::transform(a.begin(), a.end(), b.begin(), rows.row(i).begin(),
+                     [](T x, T y) { return static_cast<double>(x) - static_cast<double>(y); });
+    }
+  };
+  if (data.prior.rows() == 0) return plain;
   const std::size_t d = data.n_features();
-  AlignedVector<T> rows(data.n_pairs() * d);
-  std::vector<T> prior(data.prior.rows() * data.prior.cols());
-  std::copy_n(data.prior.data(), prior.size(), prior.begin());
-  const auto fill_tile = [&](std::size_t begin, std::size_t end) {
-    T* const out = rows.data() + begin * d;
-    for (std::size_t k = begin; k < end; ++k) {
-      const auto a = data.points.row(index(data.pairs(k, 0))), b = data.points.row(index(data.pairs(k, 1)));
-      std::transform(a.begin(), a.end(), b.begin(), out + (k - begin) * d, std::minus<>{});
-    }
-    if (prior.empty()) return;
-    const AlignedVector<T> plain(out, out + (end - begin) * d);
-    gemm<T>(Op::none, Op::none, 1, {plain.data(), end - begin, d}, {prior.data(), d, d}, 0, {out, end - begin, d});
-  };
-  team.parallel_for((data.n_pairs() + kRowTile - 1) / kRowTile, 1,
-                    [&](std::size_t low, std::size_t high, std::uint32_t) {
-                      for (std::size_t t = low; t < high; ++t)
-                        fill_tile(t * kRowTile, std::min((t + 1) * kRowTile, data.n_pairs()));
-                    });
-  return rows;
+  AlignedVector<double> vectors(data.n_pairs() * d);
+  for_each_piece(team, pieces(data.n_pairs(), kRowTile), pacer, [&](std::size_t piece) {
+    const std::size_t first = piece * kRowTile, n = std::min(kRowTile, data.n_pairs() - first);
+    AlignedVector<double> differences(n * d);
+    plain(first, {differences.data(), n, d});
+    gemm<double>(Op::none, Op::none, 1, {differences.data(), n, d}, data.prior, 0, {vectors.data() + first * d, n, d});
+  });
+  return stored_rows(std::move(vectors), d);
 }
 
-template <class T>
-void add_scatter(MatrixView<double> m, MatrixView<const T> rows, std::span<const double> weights, Team& team) {
-  const std::size_t d = rows.cols();
-  AlignedVector<double> plain, weighted;
+void add_scatter(MatrixView<double> m, const VectorRows& rows, std::span<const double> weights, Team& team,
+                 Pacer* pacer) {
+  const std::size_t d = m.cols();
+  const std::size_t most = std::min(kScatterRows, weights.size());
+  AlignedVector<double> plain(most * d), weighted(most * d);
+  std::size_t n = 0;
   const auto add_chunk = [&] {
-    const std::size_t n = plain.size() / std::max<std::size_t>(d, 1);
-    team.parallel_for((m.rows() + kRowTile - 1) / kRowTile, 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
-      for (std::size_t t = begin; t < end; ++t) {
-        const std::size_t first = t * kRowTile, last = std::min(first + kRowTile, m.rows());
-        gemm<double>(Op::transpose, Op::none, 1, {weighted.data() + first, n, last - first, d},
-                     {plain.data(), n, last, d}, 1, {m.data() + first * m.stride(), last - first, last, m.stride()});
-      }
+    for_each_piece(team, pieces(d, kRowTile), pacer, [&](std::size_t tile) {
+      const std::size_t first = tile * kRowTile, last = std::min(first + kRowTile, d);
+      gemm<double>(Op::transpose, Op::none, 1, {weighted.data() + first, n, last - first, d},
+                   {plain.data(), n, last, d}, 1, {m.data() + first * m.stride(), last - first, last, m.stride()});
     });
-    plain.clear();
-    weighted.clear();
+    n = 0;
   };
-  for (std::size_t k = 0; k < rows.rows(); ++k) {
+  for (std::size_t k = 0; k < weights.size(); ++k) {
     if (weights[k] == 0) continue;
-    for (const T value : rows.row(k)) {
-      plain.push_back(static_cast<double>(value));
-      weighted.push_back(weights[k] * static_cast<double>(value));
-    }
-    if (plain.size() >= kFeatureBlock * d) add_chunk();
+    double* const to = plain.data() + n * d;
+    rows(k, {to, 1, d});
+    std::transform(to, to + d, weighted.data() + n * d, [weight = weights[k]](double value) { return weight * value; });
+    if (++n == most) add_chunk();
   }
-  if (!plain.empty()) add_chunk();
+  if (n > 0) add_chunk();
 }
 
 template <class T>
-DifferenceSpan<T>::DifferenceSpan(const PointPairs<T>& data, Link& link, Team& team)
+DifferenceSpan<T>::DifferenceSpan(const PointPairs<T>& data, Link& link, Team& team, Pacer* pacer)
     : data_(data), team_(team), of_points_(data.points.rows() <= data.n_pairs()),
       n_(std::min(data.points.rows(), data.n_pairs())), gram_(n_ * n_, 0) {
   invariant(data.prior.rows() == 0, "the span of differences is found for the identity as prior");
-  if (of_points_) find_mean();
-  find_gram(link);
+  if (of_points_ && !ends_everywhere(link, [&] { find_mean(pacer); })) throw Stopped();
+  find_gram(link, pacer);
 }
 
 template <class T>
-void DifferenceSpan<T>::find_mean() {
+void DifferenceSpan<T>::find_mean(Pacer* pacer) {
   const std::size_t n = data_.points.rows();
   mean_.assign(data_.n_features(), 0);
-  team_.parallel_for(mean_.size(), kFeatureBlock, [&](std::size_t begin, std::size_t end, std::uint32_t) {
+  for_each_piece(team_, pieces(mean_.size(), kFeatureBlock), pacer, [&](std::size_t piece) {
+    const std::size_t begin = piece * kFeatureBlock, end = std::min(begin + kFeatureBlock, mean_.size());
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = begin; j < end; ++j) mean_[j] += static_cast<double>(data_.points(i, j));
     }
@@ -122,56 +146,77 @@ void DifferenceSpan<T>::fill(std::size_t row, std::size_t begin, std::span<doubl
 
 // The lower tiles of `gram` += X X' over the features begin..end-1.
 template <class T>
-void DifferenceSpan<T>::add_slab(MatrixView<double> gram, std::size_t begin, std::size_t end) const {
-  const std::size_t tile = 2 * kRowTile, n_tiles = (n_ + tile - 1) / tile;
+void DifferenceSpan<T>::add_slab(MatrixView<double> gram, std::size_t begin, std::size_t end, Pacer* pacer) const {
   std::vector<std::pair<std::size_t, std::size_t>> tiles;
-  for (std::size_t i = 0; i < n_tiles; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) tiles.emplace_back(i * tile, j * tile);
+  for (std::size_t i = 0; i < n_; i += kGramTile) {
+    for (std::size_t j = 0; j <= i; j += kGramTile) tiles.emplace_back(i, j);
   }
   AlignedVector<double> rows(n_ * kFeatureBlock);
   for (std::size_t first = begin; first < end; first += kFeatureBlock) {
     const std::size_t width = std::min(kFeatureBlock, end - first);
-    team_.parallel_for(n_, kRowTile, [&](std::size_t low, std::size_t high, std::uint32_t) {
-      for (std::size_t i = low; i < high; ++i) fill(i, first, {rows.data() + i * width, width});
-    });
-    team_.parallel_for(tiles.size(), 1, [&](std::size_t low, std::size_t high, std::uint32_t) {
-      for (std::size_t t = low; t < high; ++t) {
-        const auto [i, j] = tiles[t];
-        const std::size_t height = std::min(tile, n_ - i), breadth = std::min(tile, n_ - j);
-        gemm<double>(Op::none, Op::transpose, 1, {rows.data() + i * width, height, width},
-                     {rows.data() + j * width, breadth, width}, 1,
-                     {gram.data() + i * gram.stride() + j, height, breadth, gram.stride()});
+    for_each_piece(team_, pieces(n_, kRowTile), pacer, [&](std::size_t piece) {
+      for (std::size_t i = piece * kRowTile; i < std::min((piece + 1) * kRowTile, n_); ++i) {
+        fill(i, first, {rows.data() + i * width, width});
       }
     });
+    for_each_piece(team_, tiles.size(), pacer, [&](std::size_t t) {
+      const auto [i, j] = tiles[t];
+      const std::size_t height = std::min(kGramTile, n_ - i), breadth = std::min(kGramTile, n_ - j);
+      gemm<double>(Op::none, Op::transpose, 1, {rows.data() + i * width, height, width},
+                   {rows.data() + j * width, breadth, width}, 1,
+                   {gram.data() + i * gram.stride() + j, height, breadth, gram.stride()});
+    });
+  }
+}
+
+// The lower triangle of one rank's slab, a tile's rows at a time: whole slabs of all ranks would not fit.
+template <class T>
+void DifferenceSpan<T>::add_to_gram(MatrixView<double> slab, std::uint32_t owner, Link& link) {
+  for (std::size_t begin = 0; begin < n_; begin += kGramTile) {
+    const std::size_t end = std::min(begin + kGramTile, n_);
+    const auto add = [&](std::size_t i, std::span<const double> row) {
+      std::transform(row.begin(), row.end(), gram_.begin() + static_cast<std::ptrdiff_t>(i * n_),
+                     gram_.begin() + static_cast<std::ptrdiff_t>(i * n_), std::plus<>{});
+    };
+    if (link.size() == 1) {
+      for (std::size_t i = begin; i < end; ++i) add(i, slab.row(i).first(i + 1));
+      continue;
+    }
+    Bytes mine;
+    for (std::size_t i = begin; link.rank() == owner && i < end; ++i) {
+      WireWriter(mine).put(std::span<const double>(slab.row(i).first(i + 1)));
+    }
+    const std::vector<Bytes> all = link.allgather(std::move(mine));
+    WireReader reader(all[owner]);
+    std::vector<double> row;
+    for (std::size_t i = begin; i < end; ++i) {
+      row.resize(i + 1);
+      reader.get(std::span<double>(row));
+      add(i, row);
+    }
   }
 }
 
 // Each slab is summed by one rank; the slabs are added in order on all, so the bits do not depend on the ranks.
 template <class T>
-void DifferenceSpan<T>::find_gram(Link& link) {
-  const std::size_t blocks = (data_.n_features() + kFeatureBlock - 1) / kFeatureBlock;
+void DifferenceSpan<T>::find_gram(Link& link, Pacer* pacer) {
+  const std::size_t blocks = pieces(data_.n_features(), kFeatureBlock);
   const std::size_t n_slabs = std::min(kMostSlabs, blocks);
   const auto begin_of = [&](std::size_t slab) {
     return std::min(blocks * slab / n_slabs * kFeatureBlock, data_.n_features());
   };
-  AlignedVector<double> slab_gram(n_ * n_);
-  Bytes mine;
-  for (std::size_t slab = 0; slab < n_slabs; ++slab) {
-    if (slab % link.size() != link.rank()) continue;
-    std::fill(slab_gram.begin(), slab_gram.end(), 0.0);
-    add_slab({slab_gram.data(), n_, n_}, begin_of(slab), begin_of(slab + 1));
-    if (link.size() > 1) {
-      WireWriter(mine).put(std::span<const double>(slab_gram));
-    } else {
-      std::transform(gram_.begin(), gram_.end(), slab_gram.begin(), gram_.begin(), std::plus<>{});
-    }
-  }
-  if (link.size() > 1) {
-    const std::vector<Bytes> all = link.allgather(std::move(mine));
-    std::vector<WireReader> readers(all.begin(), all.end());
-    for (std::size_t slab = 0; slab < n_slabs; ++slab) {
-      readers[slab % link.size()].get(std::span<double>(slab_gram));
-      std::transform(gram_.begin(), gram_.end(), slab_gram.begin(), gram_.begin(), std::plus<>{});
+  AlignedVector<double> memory(n_ * n_);
+  const MatrixView<double> own(memory.data(), n_, n_);
+  for (std::size_t first = 0; first < n_slabs; first += link.size()) {
+    const bool whole = ends_everywhere(link, [&] {
+      const std::size_t slab = first + link.rank();
+      if (slab >= n_slabs) return;
+      std::fill(memory.begin(), memory.end(), 0.0);
+      add_slab(own, begin_of(slab), begin_of(slab + 1), pacer);
+    });
+    if (!whole) throw Stopped();
+    for (std::size_t slab = first; slab < std::min<std::size_t>(first + link.size(), n_slabs); ++slab) {
+      add_to_gram(own, static_cast<std::uint32_t>(slab - first), link);
     }
   }
   for (std::size_t i = 0; i < n_; ++i) {
@@ -180,20 +225,18 @@ void DifferenceSpan<T>::find_gram(Link& link) {
 }
 
 template <class T>
-AlignedVector<T> DifferenceSpan<T>::products() const {
+AlignedVector<double> DifferenceSpan<T>::products(Pacer* pacer) const {
+  if (!of_points_) return gram_;
+  constexpr std::size_t kPiece = 16;
   const std::size_t c = data_.n_pairs();
-  AlignedVector<T> products(c * c);
-  if (!of_points_) {
-    std::transform(gram_.begin(), gram_.end(), products.begin(), [](double value) { return static_cast<T>(value); });
-    return products;
-  }
-  team_.parallel_for(c, 16, [&](std::size_t begin, std::size_t end, std::uint32_t) {
-    for (std::size_t k = begin; k < end; ++k) {
+  AlignedVector<double> products(c * c);
+  for_each_piece(team_, pieces(c, kPiece), pacer, [&](std::size_t piece) {
+    for (std::size_t k = piece * kPiece; k < std::min((piece + 1) * kPiece, c); ++k) {
       const double* const a = gram_.data() + index(data_.pairs(k, 0)) * n_;
       const double* const b = gram_.data() + index(data_.pairs(k, 1)) * n_;
       for (std::size_t l = 0; l < c; ++l) {
         const std::size_t i = index(data_.pairs(l, 0)), j = index(data_.pairs(l, 1));
-        products[k * c + l] = static_cast<T>((a[i] - a[j]) - (b[i] - b[j]));
+        products[k * c + l] = (a[i] - a[j]) - (b[i] - b[j]);
       }
     }
   });
@@ -201,12 +244,21 @@ AlignedVector<T> DifferenceSpan<T>::products() const {
 }
 
 template <class T>
-void DifferenceSpan<T>::factorise() {
+void DifferenceSpan<T>::factorise(Pacer* pacer) {
   double largest = 0;
   for (std::size_t i = 0; i < n_; ++i) largest = std::max(largest, gram_[i * n_ + i]);
-  pivots_.resize(n_);
   const double tolerance = 4 * static_cast<double>(n_) * std::numeric_limits<double>::epsilon() * largest;
-  rank_ = pivoted_cholesky({gram_.data(), n_, n_}, pivots_, tolerance);
+  struct Found {
+    std::vector<int> pivots;
+    std::size_t rank = 0;
+  };
+  const auto found = std::make_shared<Found>();
+  found->pivots.resize(n_);
+  call_lapack(gram_, pacer, [found, tolerance, n = n_](AlignedVector<double>& gram) {
+    found->rank = pivoted_cholesky({gram.data(), n, n}, found->pivots, tolerance);
+  });
+  pivots_ = std::move(found->pivots);
+  rank_ = found->rank;
 }
 
 template <class T>
@@ -231,39 +283,39 @@ AlignedVector<double> DifferenceSpan<T>::coordinates() const {
 }
 
 template <class T>
-void DifferenceSpan<T>::to_features(MatrixView<double> e, MatrixView<T> out) const {
+void DifferenceSpan<T>::to_features(MatrixView<double> e, MatrixView<T> out, Pacer* pacer) const {
   // Q' = L11^-1 X_p: the basis from the first r pivots.
-  solve_lower<double>(Side::right, Op::none, {gram_.data(), rank_, rank_, n_}, e);
-  AlignedVector<T> factors(e.rows() * rank_);
-  for (std::size_t i = 0; i < e.rows(); ++i) {
+  const std::size_t k = e.rows();
+  constexpr std::size_t kPiece = 32;
+  for_each_piece(team_, pieces(k, kPiece), pacer, [&](std::size_t piece) {
+    const std::size_t first = piece * kPiece, n = std::min(kPiece, k - first);
+    solve_lower<double>(Side::right, Op::none, {gram_.data(), rank_, rank_, n_},
+                        {e.data() + first * e.stride(), n, rank_, e.stride()});
+  });
+  AlignedVector<T> factors(k * rank_);
+  for (std::size_t i = 0; i < k; ++i) {
     std::transform(e.row(i).begin(), e.row(i).end(), factors.begin() + static_cast<std::ptrdiff_t>(i * rank_),
                    [](double value) { return static_cast<T>(value); });
   }
-  team_.parallel_for(out.cols(), kFeatureBlock, [&](std::size_t begin, std::size_t end, std::uint32_t) {
-    const std::size_t whole = end - begin;
-    AlignedVector<double> row(std::min(whole, kFeatureBlock));
-    AlignedVector<T> rows(rank_ * row.size());
-    for (std::size_t first = begin; first < end; first += kFeatureBlock) {
-      const std::size_t width = std::min(kFeatureBlock, end - first);
-      for (std::size_t i = 0; i < rank_; ++i) {
-        fill(static_cast<std::size_t>(pivots_[i]), first, std::span<double>(row).first(width));
-        std::transform(row.begin(), row.begin() + static_cast<std::ptrdiff_t>(width), rows.data() + i * width,
-                       [](double value) { return static_cast<T>(value); });
-      }
-      gemm<T>(Op::none, Op::none, 1, MatrixView<const T>(factors.data(), e.rows(), rank_),
-              MatrixView<const T>(rows.data(), rank_, width), 0,
-              MatrixView<T>(out.data() + first, e.rows(), width, out.stride()));
+  const std::size_t width = std::clamp<std::size_t>(kWork / (k * rank_ + 1), kRowTile / 2, kFeatureBlock);
+  for_each_piece(team_, pieces(out.cols(), width), pacer, [&](std::size_t piece) {
+    const std::size_t first = piece * width, n = std::min(width, out.cols() - first);
+    AlignedVector<double> row(n);
+    AlignedVector<T> rows(rank_ * n);
+    for (std::size_t i = 0; i < rank_; ++i) {
+      fill(static_cast<std::size_t>(pivots_[i]), first, row);
+      std::transform(row.begin(), row.end(), rows.data() + i * n, [](double value) { return static_cast<T>(value); });
     }
+    gemm<T>(Op::none, Op::none, 1, MatrixView<const T>(factors.data(), k, rank_),
+            MatrixView<const T>(rows.data(), rank_, n), 0, MatrixView<T>(out.data() + first, k, n, out.stride()));
   });
 }
 
-template void squared_distances(const PointPairs<float>&, std::span<double>, Team&);
-template AlignedVector<float> difference_rows(const PointPairs<float>&, Team&);
+template void squared_distances(const PointPairs<float>&, std::span<double>, Team&, Pacer*);
+template VectorRows difference_rows(const PointPairs<float>&, Team&, Pacer*);
 template class DifferenceSpan<float>;
-template void squared_distances(const PointPairs<double>&, std::span<double>, Team&);
-template AlignedVector<double> difference_rows(const PointPairs<double>&, Team&);
+template void squared_distances(const PointPairs<double>&, std::span<double>, Team&, Pacer*);
+template VectorRows difference_rows(const PointPairs<double>&, Team&, Pacer*);
 template class DifferenceSpan<double>;
-template void add_scatter(MatrixView<double>, MatrixView<const float>, std::span<const double>, Team&);
-template void add_scatter(MatrixView<double>, MatrixView<const double>, std::span<const double>, Team&);
 
 }  // namespace steppe

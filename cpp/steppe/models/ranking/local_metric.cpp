@@ -28,7 +28,7 @@ double mean_metric(Scatters& scatters, const LocalMetricParams& params, std::siz
     scatters.dissimilar[i * r + i] += reg;
   }
   std::vector<double> values(r);
-  geometric_mean({scatters.similar.data(), r, r}, {scatters.dissimilar.data(), r, r}, params.t, values);
+  geometric_mean(scatters.similar, scatters.dissimilar, params.t, values);
   return reg;
 }
 
@@ -85,7 +85,7 @@ void learn_in_span(const QueryBlock<T>& block, const LocalMetricParams& params, 
   const MatrixView<const double> w(scatters.similar.data(), r, r);
   const MatrixView<double> square(scatters.dissimilar.data(), r, r);
   gemm<double>(Op::transpose, Op::none, 1, w, w, 0, square);
-  const ArrayMap factors = factored_metric(span, square, false, scale);
+  const ArrayMap factors = factored_metric(span, scatters.dissimilar, false, scale);
   const auto basis = at(factors, "basis").template as<T>(), values = at(factors, "eigenvalues").template as<T>();
   metric.basis.assign(basis.begin(), basis.end());
   metric.scale = static_cast<T>(scale);

@@ -14,7 +14,7 @@ namespace {
 
 [[maybe_unused]] const bool kHaveBlas = use_system_blas();
 
-using Matrix = std::vector<double>;
+using Matrix = AlignedVector<double>;
 
 Matrix times(const Matrix& a, const Matrix& b, std::size_t n, Op op_a = Op::none) {
   Matrix c(n * n);
@@ -33,7 +33,7 @@ Matrix positive_definite(std::size_t n, std::uint64_t seed) {
 
 Matrix mean(Matrix s, Matrix d, std::size_t n, double t) {
   std::vector<double> values(n);
-  geometric_mean({s.data(), n, n}, {d.data(), n, n}, t, values);
+  geometric_mean(s, d, t, values);
   return times(s, s, n, Op::transpose);
 }
 

@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <vector>
 
@@ -167,6 +166,62 @@ TEST_CASE("a start from dual variables of another problem stays positive definit
   session->advance(200, control);
   const Fit cold = fit(problem, link, {}, 200);
   CHECK(session->objective(control) == doctest::Approx(cold.objectives.back()).epsilon(1e-3));
+}
+
+TEST_CASE("a start that would not be positive definite is made smaller, not zero") {
+  for (const char* form : {"dense", "span", "products"}) {
+    Problem<double> problem(20, 4, 40);
+    const std::vector<double> start(40, 5.0);
+    ItmlData<double> data = problem.data();
+    data.start_dual = start;
+    LocalLink link;
+    Control control;
+    const auto session = make_itml_session<double>(of_form(form), data, link);
+    CHECK(std::isfinite(session->objective(control)));
+    const ArrayMap state = session->state();
+    std::size_t smaller = 0;
+    for (const double dual : at(state, "dual").as<double>()) {
+      CHECK(dual > 0);
+      smaller += dual < 0.2 ? 1 : 0;
+    }
+    CHECK(smaller > 0);
+    CHECK(at(state, "shrunk").as<std::uint64_t>()[0] == 0);  // a start is no failure of the fit
+  }
+}
+
+TEST_CASE("a stop before the first sweep leaves no result, and the fit can begin anew") {
+  struct Impatient final : Control {
+    bool poll() override { return true; }
+  } impatient;
+  const Problem<float> problem(700, 4100, 900);
+  for (const char* form : {"span", "products"}) {
+    LocalLink link;
+    Control control;
+    const auto session = make_itml_session<float>(of_form(form), problem.data(), link);
+    CHECK(session->advance(1, impatient).stopped);
+    CHECK(session->rounds_done() == 0);
+    CHECK(session->result().empty());
+    CHECK_FALSE(session->advance(1, control).stopped);
+    const Fit whole = fit(problem, link, of_form(form), 1);
+    CHECK(session->objective(control) == whole.objectives[0]);
+    CHECK(session->result().at("basis").data == whole.result.at("basis").data);
+  }
+}
+
+TEST_CASE("a stop on one rank stops all, and none waits for another") {
+  struct StopsRank final : Control {
+    explicit StopsRank(bool stops) : stops_(stops) {}
+    bool poll() override { return stops_; }
+    bool stops_;
+  };
+  const Problem<float> problem(700, 4100, 900);
+  on_ranks(3, [&](std::uint32_t rank, Link& link) {
+    const auto session = make_itml_session<float>(of_form("span"), problem.data(), link);
+    StopsRank some(rank == 1), nobody(false);
+    CHECK(session->advance(1, some).stopped);
+    CHECK_FALSE(session->advance(1, nobody).stopped);
+    CHECK(session->rounds_done() == 1);
+  });
 }
 
 TEST_CASE("many features: factors, without a matrix of features by features") {
