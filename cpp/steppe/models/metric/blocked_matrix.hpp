@@ -73,12 +73,12 @@ class BlockedMatrix {
   Link& link_;
   Team& team_;
   bool shared_;
-  std::size_t first_tile_, last_tile_;                  // own
-  AlignedVector<double> matrix_;                        // own rows of A or G
-  AlignedVector<double> z_;                             // vectors of the block being loaded (block x m)
-  AlignedVector<double> columns_, next_;                // V or W of the last block, V of the one being loaded (m x block)
-  AlignedVector<double> scratch_;                       // W diag(beta) of own rows
-  std::vector<double> beta_;                            // of the last block
+  std::size_t first_tile_, last_tile_;    // own
+  AlignedVector<double> matrix_;          // own rows of A or G
+  AlignedVector<double> z_;               // vectors of the block being loaded (block x m)
+  AlignedVector<double> columns_, next_;  // V or W of the last block, V of the one being loaded (m x block)
+  AlignedVector<double> scratch_;         // W diag(beta) of own rows
+  std::vector<double> beta_;              // of the last block
   std::size_t loaded_ = 0, loading_ = 0, pending_ = 0;  // widths
   std::size_t loading_begin_ = 0;
 };
