@@ -1,6 +1,7 @@
 #include "steppe/models/metric/blocked_matrix.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "steppe/comm/wire.hpp"
 #include "steppe/core/blas.hpp"
@@ -47,7 +48,6 @@ void BlockedMatrix::set_block(std::size_t size) {
   if (!of_products()) z_.assign(block_ * m_, 0);
   columns_.assign(m_ * block_, 0);
   next_.assign(m_ * block_, 0);
-  inner_.assign(block_ * block_, 0);
   scratch_.assign(std::max<std::size_t>(matrix_.size() / std::max<std::size_t>(m_, 1), 1) * block_, 0);
 }
 
@@ -94,10 +94,11 @@ void BlockedMatrix::work_on(std::size_t t) {
   if (pending_ > 0) {
     const MatrixView<const double> v(columns_.data(), m_, pending_);
     const MatrixView<const double> own(columns_.data() + mine.begin * pending_, rows.rows(), pending_);
-    const MatrixView<const double> inner(inner_.data(), pending_, pending_);
     const MatrixView<double> scaled(scratch_.data() + (mine.begin - first_tile_ * tile_) * block_, rows.rows(),
                                     pending_);
-    gemm<double>(Op::none, Op::none, 1, own, inner, 0, scaled);
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+      std::transform(own.row(i).begin(), own.row(i).end(), beta_.begin(), scaled.row(i).begin(), std::multiplies<>{});
+    }
     gemm<double>(Op::none, Op::transpose, 1, scaled, v, 1, rows);
   }
   if (loading_ > 0) read_columns(mine);
@@ -151,11 +152,11 @@ bool BlockedMatrix::load(std::size_t block, MatrixView<double> s, Pacer* pacer) 
 void BlockedMatrix::update(MatrixView<const double> n, std::span<const double> beta) {
   const std::size_t b = loaded_;
   if (std::all_of(beta.begin(), beta.end(), [](double value) { return value == 0; })) return;
-  AlignedVector<double> inverse(b * b, 0), scaled(b * b);
-  for (std::size_t k = 0; k < b; ++k) inverse[k * b + k] = 1;
-  solve_unit_upper<double>(n, {inverse.data(), b, b});
-  for (std::size_t i = 0; i < b * b; ++i) scaled[i] = inverse[i] * beta[i % b];
-  gemm<double>(Op::none, Op::transpose, 1, {scaled.data(), b, b}, {inverse.data(), b, b}, 0, {inner_.data(), b, b});
+  for_each_piece(team_, (m_ + tile_ - 1) / tile_, nullptr, [&](std::size_t t) {
+    const Tile rows = tile(t);
+    solve_unit_upper<double>(n, {columns_.data() + rows.begin * b, rows.end - rows.begin, b});
+  });
+  beta_.assign(beta.begin(), beta.end());
   pending_ = b;
 }
 

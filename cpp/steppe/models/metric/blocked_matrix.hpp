@@ -41,7 +41,8 @@ class BlockedMatrix {
   // Collective. What update() was told of the last block becomes part of A; then S = Z_B A Z_B' of this one.
   // False if a stop was asked for on any rank.
   bool load(std::size_t block, MatrixView<double> s, Pacer* pacer);
-  // Remembers A += V M V' of the block loaded last, M = N^-1 diag(beta) N^-T; N as kernels::rank_one leaves it.
+  // Remembers A += W diag(beta) W' of the block loaded last, W = V N^-1; N as kernels::rank_one leaves it. Once for a
+  // load. (N^-1 by itself may be large where W is not: made apart, it would cost digits.)
   void update(MatrixView<const double> n, std::span<const double> beta);
   bool flush(Pacer* pacer);  // makes what is remembered
 
@@ -72,11 +73,12 @@ class BlockedMatrix {
   Link& link_;
   Team& team_;
   bool shared_;
-  std::size_t first_tile_, last_tile_;                  // own
-  AlignedVector<double> matrix_;                        // own rows of A or G
-  AlignedVector<double> z_;                             // vectors of the block being loaded (block x m)
-  AlignedVector<double> columns_, next_;                // V of the last block and of the one being loaded (m x block)
-  AlignedVector<double> inner_, scratch_;               // M (b x b), V M of own rows
+  std::size_t first_tile_, last_tile_;    // own
+  AlignedVector<double> matrix_;          // own rows of A or G
+  AlignedVector<double> z_;               // vectors of the block being loaded (block x m)
+  AlignedVector<double> columns_, next_;  // V or W of the last block, V of the one being loaded (m x block)
+  AlignedVector<double> scratch_;         // W diag(beta) of own rows
+  std::vector<double> beta_;              // of the last block
   std::size_t loaded_ = 0, loading_ = 0, pending_ = 0;  // widths
   std::size_t loading_begin_ = 0;
 };

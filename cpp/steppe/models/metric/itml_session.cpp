@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::uint32_t kRoundsToRebuild = 50;  // rounding of so many sweeps may pile up
 constexpr std::uint32_t kRoundsToGap = 10;
-constexpr double kFeasible = 1e-12;  // without slack: a bound missed by a millionth counts as kept
+constexpr double kFeasible = 1e-12;      // without slack: a bound missed by a millionth counts as kept
 constexpr double kGainRounding = 1e-13;  // relative to the terms of a gain
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -191,8 +191,8 @@ class ItmlSession final : public FitSession {
     std::vector<double> full(b), step(b), dual(b);
     for (std::size_t k = 0; k < b; ++k) {
       const double p = s()(k, k);
-      full[k] = kernels::projection_step(p, data_.sign[begin + k], data_.target[begin + k], dual_[begin + k],
-                                         params_.gamma);
+      full[k] =
+          kernels::projection_step(p, data_.sign[begin + k], data_.target[begin + k], dual_[begin + k], params_.gamma);
       if (kernels::projects(p, full[k])) continue;
       full[k] = 0;
       ++left_out_;
