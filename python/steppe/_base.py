@@ -297,17 +297,19 @@ class BaseSteppeEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[
 
     def _set_fitted_later(self, attributes: Callable[[], Mapping[str, Any]]) -> None:
         """Leave the fitted attributes to whoever asks for one first: Ctrl-C has no time to copy a large model."""
+        before = {name: vars(self)[name] for name in getattr(self, "_published", ()) if name in vars(self)}
         self._withdraw(())
-        self._attributes_later = attributes
+        self._attributes_later = (attributes, before)
 
     def _settle(self) -> None:
-        """Set the fitted attributes that were left for later."""
-        if (attributes := self.__dict__.pop("_attributes_later", None)) is None:
+        """Set the fitted attributes that were left for later; those of the fit before where there is nothing of it."""
+        if (later := self.__dict__.pop("_attributes_later", None)) is None:
             return
+        attributes, before = later
         try:
-            self._set_fitted(attributes())
+            self._set_fitted(attributes() or before)
         except BaseException:
-            self._attributes_later = attributes
+            self._attributes_later = later
             raise
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -224,7 +224,8 @@ class FitLoop:
         )
 
     def _publish(self) -> None:
-        self._estimator._set_fitted(self._fitted())
+        if fitted := self._fitted():
+            self._estimator._set_fitted(fitted)
 
     def _publish_later(self) -> None:
         """After Ctrl-C: on a cluster at once all the same, as only here all ranks are sure to ask for the result."""

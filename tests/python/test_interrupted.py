@@ -90,9 +90,16 @@ def test_an_interrupted_fit_leaves_nothing_of_the_fit_before(interrupted):
     assert (hasattr(model, "dual_gap_"), model.coef_) == (False, 3)
 
 
+def test_an_interrupted_fit_that_has_nothing_leaves_the_fit_before(interrupted):
+    model, _ = interrupted
+    model._set_fitted({"coef_": 1, "dual_gap_": 2})
+    model._set_fitted_later(dict)
+    assert (model.dual_gap_, model.coef_) == (2, 1)
+
+
 def test_a_stopped_fit_is_freed_when_its_attributes_are_made(interrupted):
     model, _ = interrupted
-    session = weakref.ref(model._attributes_later.keywords["session"])
+    session = weakref.ref(model._attributes_later[0].keywords["session"])
     gc.collect()  # what the exception held
     gc.disable()
     try:
