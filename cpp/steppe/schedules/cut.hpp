@@ -11,8 +11,8 @@ namespace steppe {
 
 // What is read from a rank's parked packets between runs.
 
-// Adds of_shard(shard) over shards and of_token(token) over tokens. Each shard and each packet gives one number; they are
-// added in the order of shards and packets, so the sum has the same bits for every layout of the same shards.
+// Adds of_shard(shard) over shards and of_token(token) over tokens. Each shard and each packet gives one number; they
+// are added in the order of shards and packets, so the sum has the same bits for every layout of the same shards.
 template <TokenProblem P, class OfShard, class OfToken>
 double sum_parts(RankState<P>& state, OfShard&& of_shard, OfToken&& of_token) {
   struct Part {

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "rank_harness.hpp"
+#include "steppe/comm/local_link.hpp"
 
 using steppe::Schedule;
 
@@ -69,6 +70,21 @@ TEST_CASE_TEMPLATE("bsp: a recorded run replayed on one thread is bit-equal", P,
   check_replay_everywhere<P>(Schedule::bsp);
 }
 
+TEST_CASE_TEMPLATE("without a transport a recorded run replayed on one thread is bit-equal", P, toy::One<float>,
+                   toy::Gated<double>, toy::WithGlobals<float>, toy::Bundled<double>) {
+  for (const Schedule schedule : {Schedule::bsp, Schedule::nomad}) {
+    for (const Layout& layout : {Layout{1}, Layout{4}}) {
+      const Plan plan{.layout = layout, .schedule = schedule};
+      steppe::LocalLink link;
+      const auto fitted = fit_rank<P>(plan, link);
+      P problem(plan.n_tokens);
+      auto shards = toy::make_shards(0, layout[0], plan.n_tokens, plan.density);
+      CHECK(steppe::replay(problem, shards, fitted.record, 42) == fitted.rows);
+      CHECK(same_shards(shards, fitted.shards));
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("bsp depends on the seed and the number of shards, not on threads or ranks", P, toy::One<float>,
                    toy::Gated<double>, toy::WithGlobals<float>, toy::Bundled<double>) {
   check_layouts_agree<P>();
@@ -99,6 +115,8 @@ TEST_CASE("serial is bsp with one shard, and nomad with one worker meets the sam
   const auto b = fit<toy::Gated<double>>({.layout = {1}});
   CHECK(a.rows == b.rows);
   CHECK(same_shards(a.shards, b.shards));
+  const Plan nomad{.layout = {1}, .schedule = Schedule::nomad};
+  check_each_pair_met_once_a_round(fit<toy::Gated<double>>(nomad), nomad.runs * nomad.rounds);
 }
 
 TEST_CASE("the delta packet conserves the globals") {
