@@ -1,8 +1,5 @@
 #pragma once
 
-#include <cmath>
-#include <limits>
-
 #include "steppe/kernels/exponential.hpp"
 
 namespace steppe::kernels {
@@ -29,23 +26,6 @@ namespace steppe::kernels {
   double sum = 0;
   for (int i = 0; i < 10; i += 2) sum += (2 * x + (2 * i + 1)) / ((x + i) * (x + (i + 1)));
   return shifted * exponential(-sum);
-}
-
-// log Gamma(x) for x > 0, without the hidden state of std::lgamma. Relative error below 1e-14, except near its zeros at
-// 1 and 2, where the absolute error is below 1e-14.
-inline double log_gamma(double x) {
-  double below = 1;
-  while (x < 10) below *= x++;
-  const double inverse = 1 / x, square = inverse * inverse;
-  const double tail =
-      inverse *
-      (1.0 / 12 +
-       square * (-1.0 / 360 +
-                 square * (1.0 / 1260 +
-                           square * (-1.0 / 1680 +
-                                     square * (1.0 / 1188 + square * (-691.0 / 360360 + square * (1.0 / 156)))))));
-  constexpr double kHalfLogTwoPi = 0.91893853320467274178;
-  return (x - 0.5) * std::log(x) - x + kHalfLogTwoPi + tail - std::log(below);
 }
 
 }  // namespace steppe::kernels

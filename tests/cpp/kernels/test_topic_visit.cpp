@@ -7,6 +7,7 @@
 
 #include "steppe/core/aligned.hpp"
 #include "steppe/core/rng.hpp"
+#include "steppe/core/special_functions.hpp"
 #include "steppe/kernels/gamma_functions.hpp"
 #include "steppe/kernels/logarithm.hpp"
 #include "steppe/kernels/topic_visit.hpp"
@@ -123,7 +124,7 @@ TEST_CASE("functions of gamma and logarithms") {
   for (double x = 0.02; x < 1e6; x *= 1.03) {
     CHECK(kernels::exp_digamma(x) == doctest::Approx(std::exp(digamma(x))).epsilon(2e-12));
     CHECK(double(kernels::exp_digamma(float(x))) == doctest::Approx(std::exp(digamma(double(float(x))))).epsilon(5e-6));
-    CHECK(std::abs(kernels::log_gamma(x) - std::lgamma(x)) <= 1e-13 * (1 + std::abs(std::lgamma(x))));
+    CHECK(std::abs(log_gamma(x) - std::lgamma(x)) <= 1e-13 * (1 + std::abs(std::lgamma(x))));
   }
   CHECK(kernels::exp_digamma(0.0) == 0);
   CHECK(kernels::exp_digamma(0.0f) == 0);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <span>
@@ -16,7 +17,10 @@
 namespace steppe {
 
 // Thrown out of a computation in which a stop was asked for. A pacer that is null asks nobody.
-struct Stopped {};
+class Stopped : public std::exception {
+ public:
+  const char* what() const noexcept override { return "a stop was asked for"; }
+};
 
 // Runs a job that cannot be interrupted on a thread of its own, and polls. False as soon as a stop is asked for: the
 // job then goes on to its end by itself, so it has to own all that it touches. The process waits for it when it exits.
@@ -24,7 +28,7 @@ bool run_apart(std::function<void()> job, Pacer& pacer);
 
 // f(matrix), a call of LAPACK: apart if it may last. What else f touches it has to own.
 template <class F>
-void call_lapack(AlignedVector<double>& matrix, Pacer* pacer, F f) {
+void call_lapack(AlignedVector<double>& matrix, Pacer* pacer, const F& f) {
   constexpr std::size_t kLong = 700 * 700;
   if (pacer == nullptr || matrix.size() < kLong) {
     f(matrix);

@@ -9,6 +9,7 @@
 
 #include "steppe/core/aligned.hpp"
 #include "steppe/core/rng.hpp"
+#include "steppe/core/special_functions.hpp"
 #include "steppe/kernels/gamma_functions.hpp"
 #include "steppe/kernels/topic_visit.hpp"
 #include "steppe/models/topics/documents.hpp"
@@ -125,14 +126,14 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
   double token_objective(TokenView<const double> word) const {
     const double eta = priors_.of_words[word.id];
     double sum = 0;
-    for (const double count : word.row) sum += kernels::log_gamma(std::max(count, 0.0) + eta);
-    return sum - static_cast<double>(n_topics()) * kernels::log_gamma(eta);
+    for (const double count : word.row) sum += log_gamma(std::max(count, 0.0) + eta);
+    return sum - static_cast<double>(n_topics()) * log_gamma(eta);
   }
 
   // The objective is the negative bound.
   double finish(double parts, std::span<const double> totals) const {
     for (const double total : totals) {
-      parts += kernels::log_gamma(priors_.words_total) - kernels::log_gamma(std::max(total, 0.0) + priors_.words_total);
+      parts += log_gamma(priors_.words_total) - log_gamma(std::max(total, 0.0) + priors_.words_total);
     }
     return -parts;
   }
@@ -216,19 +217,19 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
   double documents_bound(const Shard& shard) const {
     double alpha_terms = 0, alpha_sum = 0;
     for (std::size_t k = 0; k < n_topics(); ++k) {
-      alpha_terms += kernels::log_gamma(static_cast<double>(alpha_[k]));
+      alpha_terms += log_gamma(static_cast<double>(alpha_[k]));
       alpha_sum += static_cast<double>(alpha_[k]);
     }
-    const double nothing = alpha_terms - kernels::log_gamma(alpha_sum);
+    const double nothing = alpha_terms - log_gamma(alpha_sum);
     double bound = 0;
     for (std::size_t d = 0; d < shard.n_documents; ++d) {
       double terms = 0, sum = 0;
       for (std::size_t k = 0; k < n_topics(); ++k) {
         const auto gamma = static_cast<double>(std::max(shard.gamma[d * stride_ + k], alpha_[k]));
-        terms += kernels::log_gamma(gamma);
+        terms += log_gamma(gamma);
         sum += gamma;
       }
-      bound += terms - kernels::log_gamma(sum) - nothing;
+      bound += terms - log_gamma(sum) - nothing;
     }
     return bound;
   }
