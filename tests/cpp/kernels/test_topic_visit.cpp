@@ -16,13 +16,6 @@ using namespace steppe;
 
 namespace {
 
-double digamma(double x) {
-  double sum = 0;
-  for (; x < 20; ++x) sum -= 1 / x;
-  const double s = 1 / (x * x);
-  return sum + std::log(x) - 0.5 / x - s * (1.0 / 12 - s * (1.0 / 120 - s * (1.0 / 252 - s / 240)));
-}
-
 // One word's entries in some documents, with their z and sums, padded.
 template <class T>
 struct Case {
