@@ -84,8 +84,8 @@ def check_ranking(
     return found
 
 
-def check_grades(y: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Relevance as float64.
+def check_grades(y: ArrayLike, name: str, *, exponential: bool = True) -> NDArray[np.float64]:
+    """Relevance as float64; `exponential` says that gains are 2 ** grade - 1.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def check_grades(y: ArrayLike, name: str) -> NDArray[np.float64]:
     grades = np.ascontiguousarray(y, dtype=np.float64)
     if grades.size and grades.min() < 0:
         raise ValueError(f"{name}: met the grade {grades.min():g}; grades of relevance must be 0 or more")
-    if grades.size and grades.max() > _LARGEST_GRADE:
+    if exponential and grades.size and grades.max() > _LARGEST_GRADE:
         raise ValueError(
             f"{name}: met the grade {grades.max():g}, whose gain 2 ** grade - 1 overflows; give grades such as 0 to 4"
         )

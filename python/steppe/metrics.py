@@ -79,7 +79,8 @@ def ndcg_score(
     if no_relevant != "skip" and not isinstance(no_relevant, Real):
         raise ValueError(f"no_relevant: got {no_relevant!r}; give 'skip' or a number")
     scores = check_array(y_score, ensure_2d=False, dtype=np.float64, input_name="y_score")
-    grades = check_grades(check_array(y_true, ensure_2d=False, dtype=np.float64, input_name="y_true"), "y_true")
+    grades = check_array(y_true, ensure_2d=False, dtype=np.float64, input_name="y_true")
+    grades = check_grades(grades, "y_true", exponential=gain == "exponential")
     if grades.shape != scores.shape:
         raise ValueError(f"y_score: has shape {scores.shape} and y_true has {grades.shape}; give equal shapes")
     if grades.ndim == 2:
@@ -95,7 +96,7 @@ def ndcg_score(
         np.ascontiguousarray(scores[order]),
         np.ascontiguousarray(gains),
         query_offsets(ids[order]),
-        len(gains) if k is None else int(k),
+        len(gains) if k is None else min(int(k), len(gains)),
         n_threads=resolve_n_jobs(n_jobs),
     )
     empty = np.isnan(values)

@@ -72,3 +72,9 @@ def test_queries_without_a_relevant_document():
 def test_bad_arguments_say_what_to_do(arguments, words):
     with pytest.raises(ValueError, match=words):
         ndcg_score(**arguments)
+
+
+def test_linear_gains_and_places_may_be_as_large_as_they_like():
+    grades, scores = np.array([3000.0, 0, 1500]), np.array([1.0, 3, 2])
+    expected = (1500 / np.log2(3) + 3000 / 2) / (3000 + 1500 / np.log2(3))
+    assert ndcg_score(grades, scores, gain="linear", k=10**30) == pytest.approx(expected, rel=1e-12)

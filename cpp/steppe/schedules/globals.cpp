@@ -20,8 +20,8 @@ void Globals::merge(std::uint32_t shard, std::span<double> travelling) {
   }
 }
 
-void Globals::sum(Link& link, const std::optional<std::vector<double>>& base) {
-  if (size() == 0) return;
+std::uint32_t Globals::sum(Link& link, const std::optional<std::vector<double>>& base) {
+  if (size() == 0) return 0;
   Bytes mine;
   WireWriter writer(mine);
   writer.put(base.has_value());
@@ -32,9 +32,12 @@ void Globals::sum(Link& link, const std::optional<std::vector<double>>& base) {
   const auto all = link.allgather(std::move(mine));
   std::vector<double> total = agreed_;
   std::vector<WireReader> readers;
+  std::uint32_t n_bases = 0;
   for (const Bytes& bytes : all) {
     WireReader& reader = readers.emplace_back(bytes);
-    if (reader.get<bool>()) reader.get(std::span(total));
+    if (!reader.get<bool>()) continue;
+    reader.get(std::span(total));
+    ++n_bases;
   }
   for (WireReader& reader : readers) {
     while (!reader.empty()) {
@@ -42,6 +45,7 @@ void Globals::sum(Link& link, const std::optional<std::vector<double>>& base) {
     }
   }
   restart(total);
+  return n_bases;
 }
 
 }  // namespace steppe

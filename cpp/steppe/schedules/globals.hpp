@@ -25,8 +25,9 @@ class Globals {
   // The shard gives the travelling sum what it has added, and takes over what the others have.
   void merge(std::uint32_t shard, std::span<double> travelling);
   // Collective: base plus everybody's additions in shard order; all restart from it. `base` is held by one rank at
-  // most (the delta packet's sum); without one it is the last agreed value.
-  void sum(Link& link, const std::optional<std::vector<double>>& base);
+  // most (the delta packet's sum); without one it is the last agreed value. Returns how many
+  // ranks held one.
+  std::uint32_t sum(Link& link, const std::optional<std::vector<double>>& base);
 
  private:
   struct Copy {

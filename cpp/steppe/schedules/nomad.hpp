@@ -98,6 +98,7 @@ class NomadRun {
       delta_ = packet->globals;
       state_.pool.release(packet);
     } else {
+      invariant(traffic_.halt_flag.requested() || packet->todo.empty(), "a packet was parked before its shards met it");
       state_.parked.push_back(packet);
     }
   }
@@ -105,7 +106,7 @@ class NomadRun {
   void sum_globals() {
     if (state_.globals.size() == 0) return;
     for (std::uint32_t l = 0; l < state_.n_local(); ++l) state_.note(l, EventKind::sum_globals);
-    state_.globals.sum(state_.link, delta_);
+    invariant(state_.globals.sum(state_.link, delta_) == 1, "the delta packet was lost, or is on two ranks");
   }
 
   RankState<P>& state_;

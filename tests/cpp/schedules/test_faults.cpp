@@ -16,6 +16,8 @@ namespace {
 struct Failing : toy::Gated<double> {
   using toy::Gated<double>::Gated;
   static inline std::uint32_t bad = 0;
+  std::uint32_t n_globals() const { return 1; }  // so that a delta packet has to survive, too
+  void init_globals(std::span<double> globals) const { globals[0] = 0; }
   steppe::VisitStats visit(toy::Shard& s, steppe::TokenView<double> t, const steppe::VisitContext& c) {
     if (c.pass == toy::kTrain && c.shard == bad && c.round >= 2) throw std::runtime_error("no such luck");
     return toy::Gated<double>::visit(s, t, c);
@@ -37,6 +39,8 @@ class StopAt : public steppe::Control {
 // A visit long enough for a run to meet a poll.
 struct Slow : toy::One<double> {
   using toy::One<double>::One;
+  std::uint32_t n_globals() const { return 1; }  // so that a delta packet has to survive, too
+  void init_globals(std::span<double> globals) const { globals[0] = 0; }
   steppe::VisitStats visit(toy::Shard& s, steppe::TokenView<double> t, const steppe::VisitContext& c) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     toy::One<double>::visit(s, t, c);
@@ -384,4 +388,11 @@ TEST_CASE("hogwild: the initial pass, which writes plainly to tokens, is made by
   auto engine = make_engine(problem, shards, alone, team, Schedule::hogwild);
   CHECK(engine.run(Initialised::init_pass, 1, false, control).total.updates > 0);
   CHECK(!met_another);
+}
+
+TEST_CASE("a frame of another run is noticed") {
+  const steppe::Bytes frame = steppe::open_frame({7});
+  steppe::WireReader same(frame), other(frame);
+  CHECK(steppe::read_header(same, 7).kind == steppe::FrameKind::packets);
+  CHECK_THROWS_AS(steppe::read_header(other, 8), steppe::InvariantViolation);
 }
