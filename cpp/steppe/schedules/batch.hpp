@@ -91,6 +91,7 @@ class BatchRun {
 
   void sweep(std::uint32_t round, std::uint64_t step, std::uint64_t n_steps) {
     gather_rows(state_, std::span(rows_), false);
+    state_.problem.begin_step(all_tokens());
     constexpr std::size_t kGrain = 16;
     state_.team.parallel_for(ids_.size(), kGrain, [&](std::size_t first, std::size_t last, std::uint32_t) {
       state_.problem.prepare(all_tokens(), first, last);

@@ -85,8 +85,9 @@ struct VisitStats {
   }
 };
 
-// A model offers one of the two. With VisitsOne the engine walks through the packet in a keyed order and skips tokens
-// that do not touch the shard. While a visit runs it owns the shard and the tokens it is given.
+// A model offers one of the two, unless all it offers is SumsOverRows. With VisitsOne the engine walks through the
+// packet in a keyed order and skips tokens that do not touch the shard. While a visit runs it owns the shard and the
+// tokens it is given.
 template <class P>
 concept VisitsOne = requires(P& p, typename P::Shard& s, TokenView<typename P::Row> t, const VisitContext& c) {
   { p.visit(s, t, c) } -> std::same_as<VisitStats>;
@@ -94,6 +95,11 @@ concept VisitsOne = requires(P& p, typename P::Shard& s, TokenView<typename P::R
 template <class P>
 concept VisitsBundle = requires(P& p, typename P::Shard& s, Bundle<typename P::Row> b, const VisitContext& c) {
   { p.visit(s, b, c) } -> std::same_as<VisitStats>;
+};
+template <class P>
+concept Visits = (VisitsOne<P> || VisitsBundle<P>) && requires(const P& cp, const typename P::Shard& cs, Pass pass) {
+  // O(1), constant while the fit lasts; may differ by pass.
+  { cp.touches(cs, std::uint32_t{}, pass) } -> std::same_as<bool>;
 };
 
 // For schedule hogwild: the same visit with rows that other workers read and write at the same time.
@@ -123,7 +129,9 @@ concept SumsOverRows =
       { cp.n_rows(cs) } -> std::same_as<std::size_t>;
       // Of the rows of all ranks.
       { cp.total_weight() } -> std::same_as<double>;
-      // Before every step, with all tokens by id, for disjoint ranges of them at the same time.
+      // Before every step, with all tokens by id: first what needs all of them, on the calling thread, then for
+      // disjoint ranges of them at the same time.
+      p.begin_step(all);
       p.prepare(all, std::size_t{}, std::size_t{});
       // Adds to `out` (n_tokens x row_size). The loss is the rows' part of the objective for the tokens as they are.
       { cp.sweep(s, all, sample, out, c) } -> std::same_as<SweepStats>;
@@ -152,6 +160,7 @@ struct ProblemDefaults {
   static constexpr int evaluate_pass = -1;
 
   void end_round(Shard&, const VisitContext&) {}
+  void begin_step(Bundle<Row>) {}
   std::uint32_t n_globals() const { return 0; }
   void init_globals(std::span<double>) const {}
   double shard_objective(const Shard&) const { return 0; }
@@ -169,15 +178,13 @@ struct AnyArray {
 
 template <class P>
 concept TokenProblem =
-    (VisitsOne<P> || VisitsBundle<P>) && std::is_trivially_copyable_v<typename P::Row> &&
+    (Visits<P> || SumsOverRows<P>) && std::is_trivially_copyable_v<typename P::Row> &&
     requires(P& p, const P& cp, typename P::Shard& s, const typename P::Shard& cs, TokenView<typename P::Row> t,
-             TokenView<const typename P::Row> ct, const VisitContext& c, std::span<double> g, Pass pass) {
+             TokenView<const typename P::Row> ct, const VisitContext& c, std::span<double> g) {
       { cp.n_tokens() } -> std::same_as<std::uint32_t>;
       { cp.row_size() } -> std::same_as<std::uint32_t>;
       // A pure function of (seed, id), of the whole row: any rank may create any token.
       cp.init_token(t, std::uint64_t{});
-      // O(1), constant while the fit lasts; may differ by pass.
-      { cp.touches(cs, std::uint32_t{}, pass) } -> std::same_as<bool>;
       // The shard has met all packets of round c.round; local, no waiting.
       p.end_round(s, c);
       { cp.n_globals() } -> std::same_as<std::uint32_t>;

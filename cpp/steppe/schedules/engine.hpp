@@ -74,7 +74,7 @@ class Engine {
   // asked for a stop on some rank.
   double objective(Control& control) {
     if constexpr (SumsOverRows<P>) {
-      if (state_.options.schedule == Schedule::svi) return swept_objective(control);
+      if (state_.options.schedule == Schedule::svi || !Visits<P>) return swept_objective(control);
     }
     double sum = 0;
     if constexpr (P::evaluate_pass >= 0) {
@@ -121,6 +121,7 @@ class Engine {
               "nomad needs one thread for each shard");
     require(SumsOverRows<P> || !meets_all_tokens(schedule),
             "schedule='batch' and 'svi' are not offered by this model; use 'nomad' or 'bsp'");
+    invariant(Visits<P> || meets_all_tokens(schedule), "this problem offers batch and svi only");
     invariant(!meets_all_tokens(schedule) || state_.problem.n_globals() == 0,
               "batch and svi know no globals: what all tokens sum to is in the tokens that a sweep is given");
     if (schedule != Schedule::hogwild) return;
@@ -149,25 +150,36 @@ class Engine {
     return result;
   }
 
-  // Where tokens are no exact sums, as between the steps of svi.
+  // Where tokens are no exact sums, as between the steps of svi, or the rows' part is known from a sweep alone.
   double swept_objective(Control& control)
     requires SumsOverRows<P>
   {
-    const double loss = settle(state_, BatchRun<P>(state_, {}, control).evaluate()).total.loss;
+    const RunResult evaluated = settle(state_, BatchRun<P>(state_, {}, control).evaluate());
     ++state_.run;
+    if (evaluated.stopped) return std::numeric_limits<double>::quiet_NaN();
     const double divergence = sum_parts(
         state_, [](const auto&) { return 0.0; }, [&](auto token) { return state_.problem.token_divergence(token); });
-    return state_.problem.finish(loss + divergence, state_.globals.agreed());
+    return state_.problem.finish(evaluated.total.loss + divergence, state_.globals.agreed());
   }
 
   RunOutcome dispatch(const RunSpec& spec, Control& control) {
+    if constexpr (SumsOverRows<P>) {
+      if (meets_all_tokens(state_.options.schedule)) return BatchRun<P>(state_, spec, control)();
+    }
+    if constexpr (Visits<P>) {
+      return meet_by_turns(spec, control);
+    } else {
+      throw InvariantViolation("this problem offers batch and svi only");
+    }
+  }
+
+  RunOutcome meet_by_turns(const RunSpec& spec, Control& control)
+    requires Visits<P>
+  {
     if (state_.options.schedule == Schedule::nomad) {
       auto known = surveys_.find(spec.pass);
       if (known == surveys_.end()) known = surveys_.emplace(spec.pass, survey(state_, spec.pass)).first;
       return NomadRun<P>(state_, spec, known->second, control)();
-    }
-    if constexpr (SumsOverRows<P>) {
-      if (meets_all_tokens(state_.options.schedule)) return BatchRun<P>(state_, spec, control)();
     }
     if constexpr (VisitsShared<P>) {
       if (state_.options.schedule == Schedule::hogwild) return HogwildRun<P>(state_, spec, control)();

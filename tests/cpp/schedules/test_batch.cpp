@@ -21,6 +21,7 @@ struct Powers : ProblemDefaults<SummedShard, double> {
   double total = 0;
   int fail_at = -1;  // sweeps until one throws
   std::vector<double> prepared = std::vector<double>(5);
+  double sum_of_tokens = 0;  // at the begin of a step
 
   std::uint32_t n_tokens() const { return n; }
   std::uint32_t row_size() const { return 2; }
@@ -32,6 +33,10 @@ struct Powers : ProblemDefaults<SummedShard, double> {
 
   std::size_t n_rows(const Shard& shard) const { return shard.rows.size(); }
   double total_weight() const { return total; }
+  void begin_step(Bundle<double> all) {
+    sum_of_tokens = 0;
+    for (std::size_t j = 0; j < all.size(); ++j) sum_of_tokens += all[j].row[0];
+  }
   void prepare(Bundle<double> all, std::size_t first, std::size_t last) {
     for (std::size_t j = first; j < last; ++j) prepared[j] = all[j].row[0];
   }
@@ -85,6 +90,8 @@ Outcome run(const Layout& layout, EngineOptions options, std::uint32_t rounds, i
         std::vector<double> rows(10);
         engine.gather(rows);
         const double objective = engine.objective(control);
+        // batch has the sums after one step; under svi the objective swept the tokens as they are left.
+        CHECK(problem.sum_of_tokens == doctest::Approx(rows[0] + rows[2] + rows[4] + rows[6] + rows[8]));
         if (rank == 0) outcome = {rows, objective, result.total};
       },
       errors);
