@@ -26,6 +26,9 @@ LatentDirichletParams params_from(const py::dict& params) {
   result.n_threads = params["n_threads"].cast<std::uint32_t>();
   result.seed = params["seed"].cast<std::uint64_t>();
   result.n_sweeps = params["n_sweeps"].cast<std::uint32_t>();
+  result.batch_rows = params["batch_rows"].cast<std::uint64_t>();
+  result.learning_decay = params["learning_decay"].cast<double>();
+  result.learning_offset = params["learning_offset"].cast<double>();
   return result;
 }
 

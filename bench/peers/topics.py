@@ -283,6 +283,7 @@ def steppe_method(inference: str, **params: Any) -> Method:
     def run(data: Corpus, n_threads: int, seed: int, watch: Watch) -> None:
         from steppe.topics import LatentDirichletAllocation
 
+        X = data.train.astype(np.float32)
         while True:
             n = watch.next_look
             model = LatentDirichletAllocation(
@@ -290,7 +291,7 @@ def steppe_method(inference: str, **params: Any) -> Method:
                 n_jobs=n_threads, random_state=seed, **params,
             )  # fmt: skip
             begin = time.perf_counter()
-            model.fit(data.train)
+            model.fit(X)
             seconds = time.perf_counter() - begin
             watch.passes.append((n, seconds))
             watch.note(n, seconds, model.components_)

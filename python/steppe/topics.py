@@ -65,10 +65,18 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
     top_k : int or None, default=None
         Keep that many topics of each entry, the largest, with all of its mass; None or K and more keep all. Memory for
         z falls from K to `top_k` numbers and as many 16-bit topic numbers an entry; a visit becomes dearer.
-    schedule, max_iter, tol, n_jobs, cluster, device, random_state, warm_start, checkpoint, callbacks, verbose
-        See :class:`steppe._base.BaseSteppeEstimator`. "auto" is "bsp" with more than one worker. With a tolerance the
-        objective is evaluated every fifth iteration. On a cluster each rank passes its own documents; the columns are
-        the same words on every rank.
+    batch_size : int, default=1024
+        Documents of a step of ``schedule="svi"``, over all ranks.
+    learning_decay, learning_offset : float, default=0.7, 10.0
+        Step t of "svi" has the rate (learning_offset + t) ** -learning_decay.
+    schedule : {"auto", "serial", "bsp", "nomad", "batch", "svi"}, default="auto"
+        "serial", "bsp" and "nomad" visit documents and words by turns [1]_; "auto" is "bsp" with more than one worker,
+        else "serial". "batch" is variational Bayes by passes over all documents [3]_, "svi" the same by steps over some
+        of them [4]_, both for ``inference="vb"`` without `top_k`: a document settles with the topics held, which then
+        take over what all documents say. They start from random topics, and keep no z.
+    max_iter, tol, n_jobs, cluster, device, random_state, warm_start, checkpoint, callbacks, verbose
+        See :class:`steppe._base.BaseSteppeEstimator`. With a tolerance the objective is evaluated every fifth
+        iteration. On a cluster each rank passes its own documents; the columns are the same words on every rank.
 
     Attributes
     ----------
@@ -97,6 +105,8 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
     .. [1] P. Raman, J. Zhang, S. Ji, H.-F. Yu, S. V. N. Vishwanathan, I. S. Dhillon, "Extreme stochastic variational
        inference: distributed inference for large scale mixture models", AISTATS 2019.
     .. [2] A. Asuncion, M. Welling, P. Smyth, Y. W. Teh, "On smoothing and inference for topic models", UAI 2009.
+    .. [3] D. Blei, A. Ng, M. Jordan, "Latent Dirichlet allocation", JMLR 2003.
+    .. [4] M. Hoffman, D. Blei, C. Wang, J. Paisley, "Stochastic variational inference", JMLR 2013.
 
     Examples
     --------
@@ -115,9 +125,12 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         "doc_topic_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "topic_word_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "top_k": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_decay": [Interval(Real, 0, 1, closed="both")],
+        "learning_offset": [Interval(Real, 1, None, closed="left")],
     }
     _auto_schedule: ClassVar[str] = "bsp"
-    _schedules: ClassVar[tuple[str, ...]] = ("serial", "bsp", "nomad")
+    _schedules: ClassVar[tuple[str, ...]] = ("serial", "bsp", "nomad", "batch", "svi")
     _evaluate_every: ClassVar[int] = 5
 
     def __init__(
@@ -128,6 +141,9 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         doc_topic_prior: float | ArrayLike | None = None,
         topic_word_prior: float | ArrayLike | None = None,
         top_k: int | None = None,
+        batch_size: int = 1024,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
         schedule: str = "auto",
         max_iter: int = 100,
         tol: float = 1e-4,
@@ -158,6 +174,9 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         self.doc_topic_prior = doc_topic_prior
         self.topic_word_prior = topic_word_prior
         self.top_k = top_k
+        self.batch_size = batch_size
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
 
     # Fitting
 
@@ -244,12 +263,8 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
             topic_word = _prior(self.topic_word_prior, n_words, k, "topic_word_prior")
         plan.fitted["doc_topic_prior_"] = _scalar_or_array(self.doc_topic_prior, doc_topic)
         plan.fitted["topic_word_prior_"] = _scalar_or_array(self.topic_word_prior, topic_word)
-        single = documents.dtype == np.float32
         kept = 0 if self.top_k is None or self.top_k >= k else int(self.top_k)
-        share = 2 if single else 8
-        an_entry = (kept * (share + 2) if kept else k * share) + 4 + documents.dtype.itemsize
-        model = k * n_words * (8 + documents.dtype.itemsize)
-        plan.check_memory(documents.nnz * an_entry + documents.shape[0] * k * documents.dtype.itemsize + model, model)
+        plan.check_memory(*self._memory(plan, documents, kept))
         params = {
             "inference": self.inference,
             "n_topics": k,
@@ -260,8 +275,22 @@ class LatentDirichletAllocation(ClassNamePrefixFeaturesOutMixin, TransformerMixi
             "n_threads": plan.n_threads,
             "seed": plan.seed,
             "n_sweeps": n_sweeps,
+            "batch_rows": int(self.batch_size),
+            "learning_decay": float(self.learning_decay),
+            "learning_offset": float(self.learning_offset),
         }
         return _core.latent_dirichlet_session(params, native_rows(documents), start, adds, plan.link)
+
+    def _memory(self, plan: FitPlan, documents: Any, kept: int) -> tuple[int, int]:
+        """Bytes of the fit, and of the model."""
+        (n, n_words), k, size = documents.shape, int(self.n_components), documents.dtype.itemsize
+        model = k * n_words * (8 + size)
+        if plan.schedule in ("batch", "svi"):
+            work = documents.nnz * (4 + size) + k * n_words * 8 * (1 + plan.n_threads)
+        else:
+            share = 2 if documents.dtype == np.float32 else 8
+            work = documents.nnz * ((kept * (share + 2) if kept else k * share) + 4 + size)
+        return work + n * k * size + model, model
 
     def _counts_seen(self) -> NDArray[np.float64]:
         return np.ascontiguousarray(self.components_ - np.asarray(self.topic_word_prior_), dtype=np.float64)

@@ -161,7 +161,18 @@ CASES = [
     ),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4}, ratings, EVERY, False, cluster_tolerance=0.1),
     Case("steppe.recommend:MatrixFactorization", {"n_factors": 4, "solver": "als"}, ratings, examples=False),
-    Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3}, documents),
+    Case(
+        "steppe.topics:LatentDirichletAllocation",
+        {"n_components": 3},
+        documents,
+        ("serial", "bsp", "nomad", "batch", "svi"),
+    ),
+    Case(
+        "steppe.topics:LatentDirichletAllocation",
+        {"n_components": 3, "schedule": "svi", "batch_size": 20},
+        documents,
+        ("svi",),
+    ),
     Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3, "inference": "cvb0"}, documents),
     Case("steppe.topics:LatentDirichletAllocation", {"n_components": 3, "inference": "cvb0", "top_k": 2}, documents),
 ]

@@ -74,6 +74,36 @@ def cvb0_z(n_d, n_v, n, n_words, alpha, eta):
     return z / z.sum(axis=-1, keepdims=True)
 
 
+# --- batch variational Bayes as it is usually run: each document settles while the topics are held ---
+
+
+def settled_gamma(X, lam, alpha, tol=1e-3, max_turns=100):
+    """Gamma (D, K): z and gamma by turns from equal topics, until gamma of the document moves by less than tol a topic."""
+    n_topics = lam.shape[1]
+    gamma = np.empty((X.shape[0], n_topics))
+    for d in range(X.shape[0]):
+        mine = X.row == d
+        words = coo_array((X.data[mine], (np.zeros(mine.sum(), dtype=int), X.col[mine])), shape=(1, X.shape[1]))
+        gamma[d] = alpha + X.data[mine].sum() / n_topics
+        for _ in range(max_turns):
+            before = gamma[d].copy()
+            gamma[d] = alpha + sums(words, best_z(words, before[None], lam))[0][0]
+            if np.abs(gamma[d] - before).mean() < tol:
+                break
+    return gamma
+
+
+def held_bound(X, lam, alpha, eta):
+    """The bound of these topics, documents settled and z best for both."""
+    gamma = settled_gamma(X, lam, alpha)
+    return elbo(X, gamma, lam, best_z(X, gamma, lam), alpha, eta)
+
+
+def settled_pass(X, lam, alpha, eta):
+    """The next lam."""
+    return eta + sums(X, best_z(X, settled_gamma(X, lam, alpha), lam))[1]
+
+
 # --- one visit: the entries of word v one after the other, each sees what the ones before it changed ---
 
 

@@ -17,4 +17,15 @@ void fold_document(const SparseRow<float>& words, const float* topics, std::size
 void fold_document(const SparseRow<double>& words, const double* topics, std::size_t stride, const double* theta,
                    double* counts);
 
+// What the document adds to the sums of its words, when theta is settled: to row v of `sums` (`n_topics` numbers each)
+//
+//   count_v theta[k] topics[v][k] / sum_l theta[l] topics[v][l]
+//
+// Returns sum_v count_v log sum_l theta[l] topics[v][l], where a sum too small to divide by counts as the least normal
+// number.
+double add_folded(const SparseRow<float>& words, const float* topics, std::size_t stride, const float* theta,
+                  std::size_t n_topics, double* sums);
+double add_folded(const SparseRow<double>& words, const double* topics, std::size_t stride, const double* theta,
+                  std::size_t n_topics, double* sums);
+
 }  // namespace steppe::kernels

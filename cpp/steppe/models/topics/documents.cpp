@@ -33,6 +33,21 @@ WordColumns<T> word_columns(CsrView<T> documents) {
 }
 
 template <class T>
+DocumentRows<T>::DocumentRows(CsrView<T> documents) {
+  words_.reserve(documents.nonzeros());
+  counts_.reserve(documents.nonzeros());
+  for (std::size_t d = 0; d < documents.rows(); ++d) {
+    const auto row = documents.row(d);
+    for (std::size_t n = 0; n < row.size(); ++n) {
+      if (row.values[n] == T(0)) continue;
+      words_.push_back(row.indices[n]);
+      counts_.push_back(row.values[n]);
+    }
+    offsets_.push_back(static_cast<std::int64_t>(words_.size()));
+  }
+}
+
+template <class T>
 CorpusSummary summarise_corpus(CsrView<T> documents, Link& link) {
   double n_tokens = 0;
   bool bad = false;
@@ -56,11 +71,14 @@ CorpusSummary summarise_corpus(CsrView<T> documents, Link& link) {
   rows[link.rank()] = documents.rows();
   sum_over_ranks(link, rows);
   for (std::uint32_t rank = 0; rank < link.rank(); ++rank) summary.first_document += rows[rank];
+  for (const std::uint64_t n : rows) summary.n_documents += n;
   return summary;
 }
 
 template WordColumns<float> word_columns(CsrView<float>);
 template WordColumns<double> word_columns(CsrView<double>);
+template class DocumentRows<float>;
+template class DocumentRows<double>;
 template CorpusSummary summarise_corpus(CsrView<float>, Link&);
 template CorpusSummary summarise_corpus(CsrView<double>, Link&);
 

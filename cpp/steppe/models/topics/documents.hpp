@@ -28,10 +28,27 @@ struct WordColumns {
 template <class T>
 WordColumns<T> word_columns(CsrView<T> documents);
 
+// A copy of some documents, without counts of zero.
+template <class T>
+class DocumentRows {
+ public:
+  DocumentRows() = default;
+  explicit DocumentRows(CsrView<T> documents);
+
+  std::size_t size() const { return offsets_.size() - 1; }
+  SparseRow<T> row(std::size_t d) const { return CsrView<T>(offsets_, words_, counts_, 0).row(d); }
+
+ private:
+  std::vector<std::int64_t> offsets_{0};
+  std::vector<std::int32_t> words_;
+  std::vector<T> counts_;
+};
+
 // What all ranks know of the documents they hold together.
 struct CorpusSummary {
   double n_tokens = 0;
   std::uint64_t n_entries = 0;
+  std::uint64_t n_documents = 0;
   std::uint64_t first_document = 0;  // number of this rank's first document over all ranks
 };
 

@@ -8,18 +8,19 @@
 
 #include "steppe/core/partition.hpp"
 #include "steppe/models/token_session.hpp"
+#include "steppe/models/topics/batch_dirichlet_problem.hpp"
 #include "steppe/models/topics/latent_dirichlet_problem.hpp"
 
 namespace steppe {
 namespace {
 
-template <class T>
-class LatentDirichletSession final : public TokenSession<LatentDirichletProblem<T>> {
-  using Problem = LatentDirichletProblem<T>;
-
+// Of documents and words by turns, or of batches of documents.
+template <class Problem, class T>
+class LatentDirichletSession final : public TokenSession<Problem> {
  public:
-  LatentDirichletSession(Problem problem, std::vector<DocumentShard<T>> shards, Link& link, std::uint32_t n_threads,
-                         EngineOptions options, std::uint32_t n_sweeps, std::vector<double> eta)
+  LatentDirichletSession(Problem problem, std::vector<typename Problem::Shard> shards, Link& link,
+                         std::uint32_t n_threads, EngineOptions options, std::uint32_t n_sweeps,
+                         std::vector<double> eta)
       : TokenSession<Problem>(std::move(problem), std::move(shards), link, n_threads, options, Problem::kTrain),
         n_sweeps_(n_sweeps), eta_(std::move(eta)) {}
 
@@ -68,11 +69,17 @@ std::uint32_t shards_of_all(Link& link, std::uint32_t mine) {
   return static_cast<std::uint32_t>(n[0]);
 }
 
-void check(const LatentDirichletParams& params, std::size_t n_words, const LatentDirichletStart* start) {
+void check(const LatentDirichletParams& params, Schedule schedule, std::size_t n_words,
+           const LatentDirichletStart* start) {
   const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
   require(params.n_topics > 0, "n_components: must be 1 or more");
   require(n_words > 0, "X: has no columns; pass a matrix of documents x words");
   require(params.inference == "vb" || params.inference == "cvb0", "inference: choose 'vb' or 'cvb0'");
+  require(!meets_all_tokens(schedule) || params.inference == "vb",
+          "schedule='batch' and 'svi' are for inference='vb'; with 'cvb0' choose 'serial', 'bsp' or 'nomad'");
+  require(
+      !meets_all_tokens(schedule) || params.kept == 0,
+      "top_k: schedule='batch' and 'svi' keep no topics of entries, so there are none to leave out; pass top_k=None");
   require(params.kept <= params.n_topics, "top_k: keep at most n_components topics");
   require(params.kept == 0 || params.n_topics <= std::numeric_limits<std::uint16_t>::max(),
           "top_k: works with at most 65535 topics");
@@ -85,9 +92,8 @@ void check(const LatentDirichletParams& params, std::size_t n_words, const Laten
           "start: the model to start from has another shape");
 }
 
-template <class T>
-typename LatentDirichletProblem<T>::Start start_of(const LatentDirichletStart* start) {
-  typename LatentDirichletProblem<T>::Start own;
+TopicStart start_of(const LatentDirichletStart* start) {
+  TopicStart own;
   if (start == nullptr) return own;
   const auto& counts = start->counts;
   own.adds = start->adds;
@@ -98,21 +104,21 @@ typename LatentDirichletProblem<T>::Start start_of(const LatentDirichletStart* s
   return own;
 }
 
-// Cuts this rank's documents into shards of about equal entries, built in parallel.
-template <class T>
-std::vector<DocumentShard<T>> make_shards(const LatentDirichletProblem<T>& problem, CsrView<T> documents,
-                                          std::uint64_t first_document, std::uint32_t n_shards,
-                                          std::uint32_t n_threads) {
+// Cuts this rank's documents into shards of about equal entries, built in parallel: make(documents, number of the
+// first).
+template <class Shard, class T, class Make>
+std::vector<Shard> make_shards(CsrView<T> documents, std::uint64_t first_document, std::uint32_t n_shards,
+                               std::uint32_t n_threads, Make&& make) {
   const std::vector<std::int64_t> none{0};
   const auto offsets = documents.rows() == 0 ? std::span<const std::int64_t>(none) : documents.offsets();
   const auto bounds = balanced_ranges(offsets, n_shards);
-  std::vector<DocumentShard<T>> shards(n_shards);
+  std::vector<Shard> shards(n_shards);
   Team team(std::min(n_threads, n_shards));
   team.parallel_for(n_shards, 1, [&](std::size_t begin, std::size_t end, std::uint32_t) {
     for (std::size_t s = begin; s < end; ++s) {
       const CsrView<T> rows(offsets.subspan(bounds[s], bounds[s + 1] - bounds[s] + 1), documents.indices(),
                             documents.values(), documents.cols());
-      shards[s] = problem.make_shard(rows, first_document + bounds[s]);
+      shards[s] = make(rows, first_document + bounds[s]);
     }
   });
   return shards;
@@ -123,11 +129,11 @@ std::vector<DocumentShard<T>> make_shards(const LatentDirichletProblem<T>& probl
 template <class T>
 std::unique_ptr<FitSession> make_latent_dirichlet(const LatentDirichletParams& params, CsrView<T> documents,
                                                   const LatentDirichletStart* start, Link& link) {
-  check(params, documents.cols(), start);
+  const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::nomad);
+  check(params, schedule, documents.cols(), start);
   const CorpusSummary summary = summarise_corpus(documents, link);
   require(summary.n_tokens > 0 || (start != nullptr && start->adds),
           "X: holds no word at all; pass at least one document with a positive count");
-  const Schedule schedule = parse_schedule(params.schedule, params.n_threads, link.size(), Schedule::nomad);
   const std::uint32_t n_threads = workers_for(schedule, params.n_threads);
   const std::uint32_t n_shards = schedule == Schedule::bsp && params.n_shards > 0 ? params.n_shards : n_threads;
 
@@ -137,15 +143,26 @@ std::unique_ptr<FitSession> make_latent_dirichlet(const LatentDirichletParams& p
   options.packet_tokens = tokens_per_packet(summary, documents.cols(), params.n_topics, shards_of_all(link, n_shards));
   options.record = params.record;
   options.laps = kLaps;
+  options.batch_rows = params.batch_rows;
+  options.learning_decay = params.learning_decay;
+  options.learning_offset = params.learning_offset;
 
   const auto& eta = params.topic_word_prior;
-  LatentDirichletProblem<T> problem(
-      {params.n_topics, params.kept,
-       params.inference == "cvb0" ? TopicInference::collapsed : TopicInference::mean_field, params.seed},
-      {params.doc_topic_prior, eta, std::accumulate(eta.begin(), eta.end(), 0.0)}, start_of<T>(start));
-  auto shards = make_shards(problem, documents, summary.first_document, n_shards, n_threads);
-  return std::make_unique<LatentDirichletSession<T>>(std::move(problem), std::move(shards), link, n_threads, options,
-                                                     params.n_sweeps, eta);
+  const TopicSettings settings{params.n_topics, params.kept,
+                               params.inference == "cvb0" ? TopicInference::collapsed : TopicInference::mean_field,
+                               params.seed};
+  TopicPriors priors{params.doc_topic_prior, eta, std::accumulate(eta.begin(), eta.end(), 0.0)};
+  const auto session = [&]<class Problem>(Problem problem) -> std::unique_ptr<FitSession> {
+    auto shards = make_shards<typename Problem::Shard>(
+        documents, summary.first_document, n_shards, n_threads,
+        [&](CsrView<T> rows, std::uint64_t first) { return problem.make_shard(rows, first); });
+    return std::make_unique<LatentDirichletSession<Problem, T>>(std::move(problem), std::move(shards), link, n_threads,
+                                                                options, params.n_sweeps, eta);
+  };
+  if (meets_all_tokens(schedule)) {
+    return session(BatchDirichletProblem<T>(settings, std::move(priors), start_of(start), summary.n_documents));
+  }
+  return session(LatentDirichletProblem<T>(settings, std::move(priors), start_of(start)));
 }
 
 template std::unique_ptr<FitSession> make_latent_dirichlet(const LatentDirichletParams&, CsrView<float>,

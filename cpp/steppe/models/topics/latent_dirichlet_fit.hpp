@@ -21,9 +21,11 @@ struct LatentDirichletParams {
   std::string schedule = "serial";
   std::uint32_t n_threads = 1;
   std::uint64_t seed = 0;
-  bool record = false;         // keep what a replay needs
-  std::uint32_t n_shards = 0;  // under bsp: shards of this rank, which fix the result; 0: one a thread
-  std::uint32_t n_sweeps = 1;  // passes in each round of the session
+  bool record = false;              // keep what a replay needs
+  std::uint32_t n_shards = 0;       // under bsp: shards of this rank, which fix the result; 0: one a thread
+  std::uint32_t n_sweeps = 1;       // passes in each round of the session
+  std::uint64_t batch_rows = 1024;  // under svi: documents of a step over all ranks, and its rate
+  double learning_decay = 0.7, learning_offset = 10;
 };
 
 // Where a fit starts if not from nothing: lambda - eta, topics x words, of an earlier model. Needed for the call only.

@@ -13,6 +13,7 @@
 #include "steppe/kernels/gamma_functions.hpp"
 #include "steppe/kernels/topic_visit.hpp"
 #include "steppe/models/topics/documents.hpp"
+#include "steppe/models/topics/topic_settings.hpp"
 #include "steppe/schedules/concepts.hpp"
 
 namespace steppe {
@@ -30,21 +31,6 @@ namespace steppe {
 // Documents and z stay in shards, words travel: a token is n_v = lambda_v - eta_v, and a visit one pass over the
 // entries of word v in the shard's documents. The totals without their prior are the engine's globals. Tokens and
 // globals are double whatever the documents are: the count of a frequent word swallows what one entry changes in float.
-
-struct TopicPriors {
-  std::vector<double> of_documents;  // alpha, by topic
-  std::vector<double> of_words;      // eta, by word
-  double words_total = 0;            // their sum
-};
-
-enum class TopicInference : std::uint8_t { mean_field, collapsed };
-
-struct TopicSettings {
-  std::uint32_t n_topics = 10;
-  std::uint32_t kept = 0;  // topics an entry keeps; 0: all
-  TopicInference inference = TopicInference::mean_field;
-  std::uint64_t seed = 0;
-};
 
 template <class T>
 struct DocumentShard {
@@ -70,14 +56,8 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
 
   static constexpr std::uint32_t kWarmUpRounds = 8;  // of collapsed inference before mean field
 
-  // n_v (words x topics) of a model to start from: each entry takes its first z from that model. `adds`: the documents
-  // come on top of those that n_v was made from, which keep what they gave.
-  struct Start {
-    std::vector<double> counts;
-    bool adds = false;
-  };
-
-  LatentDirichletProblem(TopicSettings settings, TopicPriors priors, Start start)
+  // With a start each entry takes its first z from that model.
+  LatentDirichletProblem(TopicSettings settings, TopicPriors priors, TopicStart start)
       : settings_(settings), priors_(std::move(priors)), start_(std::move(start)), stride_(padded<T>(n_topics())),
         alpha_(stride_), noise_(start_.counts.empty() ? stride_ << kNoiseBits : 0), start_totals_(n_topics()) {
     std::ranges::copy(priors_.of_documents, alpha_.begin());
@@ -255,7 +235,7 @@ class LatentDirichletProblem : public ProblemDefaults<DocumentShard<T>, double> 
 
   TopicSettings settings_;
   TopicPriors priors_;
-  Start start_;
+  TopicStart start_;
   std::size_t stride_;
   AlignedVector<T> alpha_;  // padded
   AlignedVector<T> noise_;  // rows of it; empty with a start
