@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.datasets import load_wine
+from sklearn.preprocessing import StandardScaler
 
 import steppe
 from steppe import _core
@@ -340,6 +341,18 @@ def test_prior_in_fortran_order(Estimator):
     model = Estimator(prior=prior, random_state=0).fit(X, y)
     other = Estimator(prior=np.asfortranarray(prior), random_state=0).fit(X, y)
     np.testing.assert_array_equal(other.components_, model.components_)
+
+
+@pytest.mark.parametrize("power", [-40, -20, 20, 40])
+def test_the_unit_of_the_points_does_not_matter(power):
+    """Squared distances and their bounds have the same unit, so the metric has none. Powers of two are exact."""
+    X, y = load_wine(return_X_y=True)
+    X, unit = StandardScaler().fit_transform(X), 2.0**power
+    common = {"random_state": 0, "max_iter": 20, "tol": 0}
+    plain, scaled = ITML(**common).fit(X, y), ITML(**common).fit(X * unit, y)
+    np.testing.assert_allclose(scaled.bounds_, plain.bounds_ * unit**2, rtol=1e-12)
+    np.testing.assert_allclose(scaled.dual_ * unit**2, plain.dual_, rtol=1e-9, atol=1e-9 * plain.dual_.max())
+    np.testing.assert_allclose(scaled.get_mahalanobis_matrix(), plain.get_mahalanobis_matrix(), rtol=1e-9, atol=1e-9)
 
 
 def test_bounds_of_points_that_are_nearly_all_alike():

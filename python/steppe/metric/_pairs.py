@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steppe._plan import FitPlan
 
 _BOUND_PAIRS = 10_000  # pairs of points whose distances give the default bounds
-_SMALLEST_BOUND = 1e-9
+_SMALLEST_BOUND = np.finfo(np.float64).tiny  # whose inverse is finite
 
 
 @dataclass(frozen=True)
