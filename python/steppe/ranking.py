@@ -50,7 +50,8 @@ class LocalGMMLRanker(BaseSteppeEstimator):
     rho : float, default=1.0
         How fast a document's weight falls with its squared distance to an anchor.
     reg : float, default=1e-3
-        Added to both matrices, relative to the mean squared difference of a feature.
+        Added to both matrices, relative to the mean squared difference of a feature; where a sample has fewer documents
+        than features, of a direction in which they differ.
     t : float in [0, 1], default=0.5
         Where on the geodesic from :math:`S^{-1}` (0) to D (1) the metrics lie.
     form : {"score", "distance"}, default="score"

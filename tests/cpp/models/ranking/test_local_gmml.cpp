@@ -222,25 +222,119 @@ TEST_CASE("ranks reach the result of one, whichever queries they hold, also with
   }
 }
 
-TEST_CASE("a step of WARP goes down the gradient of what it drew: the expected loss falls") {
-  const Documents documents(30, 4, 2);
+// The WARP rule as it is written, one query and one document after the other: phi of each query, or one phi in all
+// rows.
+std::vector<double> warp_by_hand(const Documents& documents, bool per_query, std::uint64_t seed, std::uint32_t rounds) {
+  const std::size_t n_queries = documents.number.size(), m = documents.d;
+  constexpr std::uint32_t kParts = 8;  // each round in as many steps, each with its share of the relevant documents
+  const auto f = [&](const double* phi, std::size_t i) {
+    return std::inner_product(phi, phi + m, &documents.x[i * m], 0.0);
+  };
+  const auto rank_weight = [](std::uint32_t k) {
+    double sum = 0;
+    for (std::uint32_t i = 1; i <= k; ++i) sum += 1 / std::log2(i + 1.0);
+    return sum;
+  };
+  double total_weight = 0;
+  std::vector<double> phi(n_queries * m, 1.0 / static_cast<double>(m));
+  for (std::uint32_t step = 1; step <= kParts * rounds; ++step) {
+    std::vector<double> gradient(n_queries * m);
+    total_weight = 0;
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      const auto begin = documents.view().begin(q), end = documents.view().end(q);
+      const auto lower = [&](std::size_t i) {
+        return static_cast<std::uint32_t>(std::count_if(&documents.grade[begin],
+                                                        &documents.grade[begin] + (end - begin),
+                                                        [&](double g) { return g < documents.grade[i]; }));
+      };
+      std::size_t first = begin;
+      while (first < end && lower(first) == 0) ++first;
+      if (first == end) continue;  // a query of one grade teaches nothing
+      const auto relevant = static_cast<double>(end - first);
+      total_weight +=
+          std::accumulate(&documents.weight[first], &documents.weight[first] + (end - first), 0.0) / relevant;
+      Stream stream(seed, Purpose::sample, q, step);
+      for (std::size_t a = first + ((step - 1) % kParts + q) % kParts; a < end; a += kParts) {
+        const std::uint32_t n = lower(a);
+        std::uint32_t tries = 0, drawn = 0;
+        bool violates = false;
+        while (!violates && tries < n) {
+          drawn = stream.below(n);
+          ++tries;
+          violates = 1 + f(&phi[q * m], begin + drawn) > f(&phi[q * m], a);
+        }
+        if (!violates) continue;
+        const double weight = documents.weight[a] * rank_weight(n / tries) / rank_weight(n) * kParts / relevant;
+        for (std::size_t r = 0; r < m; ++r) {
+          gradient[q * m + r] += weight * (documents.x[(begin + drawn) * m + r] - documents.x[a * m + r]);
+        }
+      }
+    }
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      for (std::size_t r = 0; r < m; ++r) {
+        double slope = gradient[q * m + r];
+        if (!per_query) {
+          slope = 0;
+          for (std::size_t other = 0; other < n_queries; ++other) slope += gradient[other * m + r] / total_weight;
+        }
+        phi[q * m + r] = std::max(phi[q * m + r] - slope / std::sqrt(double(step)), 0.0);
+      }
+    }
+  }
+  return phi;
+}
+
+struct Trained {
+  std::vector<double> phi;
+  std::vector<std::uint32_t> own;  // queries that teach
+  double before = 0, after = 0;
+};
+
+Trained train(const Documents& documents, bool per_query, std::uint64_t seed, std::uint32_t rounds) {
   LocalLink link;
-  Team team(1);
+  Team team(2);
   std::vector<std::uint32_t> lower;
   for (std::size_t q = 0; q < documents.number.size(); ++q) {
-    const auto begin = static_cast<std::size_t>(documents.offsets[q]);
+    const auto begin = documents.view().begin(q);
     const auto own = count_lower(std::span(documents.grade).subspan(begin, documents.view().end(q) - begin));
     lower.insert(lower.end(), own.begin(), own.end());
   }
   const QueryCensus census = take_census(documents.view(), std::span<const std::uint32_t>(lower), link);
   WarpTrainer trainer(
-      {{documents.x.data(), documents.grade.size(), 4}, documents.weight, lower, documents.offsets, census}, false, 1,
-      link, team);
-  const double before = trainer.loss();
-  for (int round = 0; round < 20; ++round) trainer.round(false);
-  CHECK(trainer.loss() < 0.9 * before);
-  CHECK(trainer.phi()[0] > trainer.phi()[1]);  // the feature that tells
-  CHECK(trainer.round(true));                  // a stop is seen
+      {{documents.x.data(), documents.grade.size(), documents.d}, documents.weight, lower, documents.offsets, census},
+      per_query, seed, link, team);
+  Trained trained;
+  trained.own = census.own;
+  trained.before = trainer.loss();
+  for (std::uint32_t round = 0; round < rounds; ++round) CHECK_FALSE(trainer.round(false));
+  trained.after = trainer.loss();
+  trained.phi.assign(trainer.phi().begin(), trainer.phi().end());
+  CHECK(trainer.round(true));  // a stop is seen
+  return trained;
+}
+
+TEST_CASE("WARP draws, weighs and steps as the rule says, with one phi and with one for each query") {
+  Documents documents(30, 4, 2);
+  Stream stream(5, Purpose::data, 1);
+  for (double& weight : documents.weight) weight = 0.25 + 2 * stream.uniform();
+  for (const bool per_query : {false, true}) {
+    const auto expected = warp_by_hand(documents, per_query, 11, 4);
+    const Trained trained = train(documents, per_query, 11, 4);
+    REQUIRE(trained.own.size() > 25);
+    for (std::size_t i = 0; i < trained.own.size(); ++i) {
+      const std::size_t at = per_query ? i * 4 : 0;
+      for (std::size_t r = 0; r < 4; ++r) {
+        // The mean step is summed in whole numbers: 2^-31 of the largest a query may add.
+        CHECK(trained.phi[at + r] == doctest::Approx(expected[trained.own[i] * 4 + r]).epsilon(1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("steps of WARP lower the expected loss") {
+  const Trained trained = train(Documents(30, 4, 2), false, 1, 20);
+  CHECK(trained.after < 0.9 * trained.before);
+  CHECK(trained.phi[0] > trained.phi[1]);  // the feature that tells
 }
 
 TEST_CASE("an exception on one rank while metrics are learned is met on all") {
