@@ -5,9 +5,17 @@
 #include <limits>
 
 #include "steppe/core/macros.hpp"
+#include "steppe/kernels/gamma_functions.hpp"
 
 namespace steppe::kernels {
 namespace {
+
+template <class T>
+[[gnu::always_inline]] inline void exp_digamma_all(std::span<const T> x, T* out) {
+  const T* const from = x.data();
+#pragma omp simd
+  for (std::size_t k = 0; k < x.size(); ++k) out[k] = exp_digamma(from[k]);
+}
 
 template <class T>
 [[gnu::always_inline]] inline T weight_of(const T* __restrict theta, const T* __restrict row, std::size_t stride) {
@@ -53,6 +61,9 @@ template <class T>
 }
 
 }  // namespace
+
+STEPPE_MULTIVERSION void exp_digamma(std::span<const float> x, float* out) { exp_digamma_all(x, out); }
+STEPPE_MULTIVERSION void exp_digamma(std::span<const double> x, double* out) { exp_digamma_all(x, out); }
 
 STEPPE_MULTIVERSION void fold_document(const SparseRow<float>& words, const float* topics, std::size_t stride,
                                        const float* theta, float* counts) {

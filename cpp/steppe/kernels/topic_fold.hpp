@@ -1,10 +1,15 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "steppe/core/views.hpp"
 
 namespace steppe::kernels {
+
+// out[k] = exp(digamma(x[k])), for x >= 0; out may be x.
+void exp_digamma(std::span<const float> x, float* out);
+void exp_digamma(std::span<const double> x, double* out);
 
 // One step of folding a document into a model: with theta the weights of its topics and row v of `topics` those of word
 // v (`stride` numbers each, padded with zeros),

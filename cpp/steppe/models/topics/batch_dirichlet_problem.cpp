@@ -6,7 +6,6 @@
 
 #include "steppe/core/rng.hpp"
 #include "steppe/core/special_functions.hpp"
-#include "steppe/kernels/gamma_functions.hpp"
 #include "steppe/kernels/topic_fold.hpp"
 
 namespace steppe {
@@ -57,10 +56,10 @@ void BatchDirichletProblem<T>::prepare(Bundle<double> all, std::size_t first, st
   for (std::size_t v = first; v < last; ++v) {
     const auto counts = all[v].row;
     const double eta = priors_.of_words[v];
-    T* const row = topics_.data() + v * stride_;
-    for (std::size_t k = 0; k < n_topics(); ++k) {
-      row[k] = scale_[k] * kernels::exp_digamma(static_cast<T>(counts[k] + eta));
-    }
+    const auto row = std::span(topics_).subspan(v * stride_, n_topics());
+    for (std::size_t k = 0; k < n_topics(); ++k) row[k] = static_cast<T>(counts[k] + eta);
+    kernels::exp_digamma(row, row.data());
+    for (std::size_t k = 0; k < n_topics(); ++k) row[k] *= scale_[k];
   }
 }
 
@@ -94,8 +93,8 @@ double BatchDirichletProblem<T>::settle(const SparseRow<T>& words, std::span<T> 
       const T now = alpha_[k] + counts[k];
       moved += std::abs(static_cast<double>(now - gamma[k]));
       gamma[k] = now;
-      theta[k] = kernels::exp_digamma(now);
     }
+    kernels::exp_digamma({gamma, stride_}, theta);
     return moved;
   };
   take_over();

@@ -39,10 +39,12 @@ struct Topics {
     });
     team.parallel_for(lambda.cols(), 256, [&](std::size_t begin, std::size_t end, std::uint32_t) {
       for (std::size_t k = 0; k < n_topics; ++k) {
-        for (std::size_t v = begin; v < end; ++v) {
-          const T value = lambda(k, v);
-          words[v * stride + k] = scale[k] * (mean_field ? kernels::exp_digamma(value) : value);
-        }
+        for (std::size_t v = begin; v < end; ++v) words[v * stride + k] = lambda(k, v);
+      }
+      for (std::size_t v = begin; v < end; ++v) {
+        const auto row = std::span(words).subspan(v * stride, n_topics);
+        if (mean_field) kernels::exp_digamma(row, row.data());
+        for (std::size_t k = 0; k < n_topics; ++k) row[k] *= scale[k];
       }
     });
   }
@@ -64,10 +66,8 @@ struct Folder {
     std::fill_n(counts.begin(), topics.n_topics, static_cast<T>(n_tokens / static_cast<double>(topics.n_topics)));
     if (n_tokens == 0) return;
     for (std::uint32_t iteration = 0; iteration < options.max_iter; ++iteration) {
-      for (std::size_t k = 0; k < topics.stride; ++k) {
-        const T gamma = topics.alpha[k] + counts[k];
-        theta[k] = topics.mean_field ? kernels::exp_digamma(gamma) : gamma;
-      }
+      for (std::size_t k = 0; k < topics.stride; ++k) theta[k] = topics.alpha[k] + counts[k];
+      if (topics.mean_field) kernels::exp_digamma(theta, theta.data());
       kernels::fold_document(words, topics.words.data(), topics.stride, theta.data(), next.data());
       double moved = 0;
       for (std::size_t k = 0; k < topics.n_topics; ++k) moved += std::abs(static_cast<double>(next[k] - counts[k]));
