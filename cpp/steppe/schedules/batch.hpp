@@ -9,7 +9,7 @@
 #include "steppe/schedules/cut.hpp"
 #include "steppe/schedules/drain.hpp"
 #include "steppe/schedules/rank_state.hpp"
-#include "steppe/schedules/visit.hpp"
+#include "steppe/schedules/shard_work.hpp"
 #include "steppe/schedules/wait.hpp"
 
 namespace steppe {
@@ -27,9 +27,9 @@ class BatchRun {
 
  public:
   BatchRun(RankState<P>& state, const RunSpec& spec, Control& control)
-      : state_(state), spec_(spec), control_(control), pacer_(control), row_size_(state.problem.row_size()),
-        ids_(state.problem.n_tokens()), rows_(ids_.size() * row_size_), sums_(state.n_local()), stats_(state.n_local()),
-        errors_(state.n_local()) {
+      : state_(state), spec_(spec), control_(control), pacer_(control), work_(state, pacer_, halt_),
+        row_size_(state.problem.row_size()), ids_(state.problem.n_tokens()), rows_(ids_.size() * row_size_),
+        sums_(state.n_local()), stats_(state.n_local()) {
     std::iota(ids_.begin(), ids_.end(), 0u);
     outcome_.shards.resize(state.n_local());
   }
@@ -96,7 +96,7 @@ class BatchRun {
     state_.team.parallel_for(ids_.size(), kGrain, [&](std::size_t first, std::size_t last, std::uint32_t) {
       state_.problem.prepare(all_tokens(), first, last);
     });
-    for_each_shard([&](std::uint32_t l, auto& halted) {
+    work_.for_each_shard([&](std::uint32_t l, auto& halted) {
       sums_[l].assign(rows_.size(), Row{0});
       VisitContext context = state_.context(l, spec_, round);
       context.halted = HaltProbe(halted);
@@ -105,35 +105,10 @@ class BatchRun {
     });
   }
 
-  template <class Body>
-  void for_each_shard(Body&& body) {
-    const auto work = [&](std::uint32_t member, auto& halted) {
-      for (std::uint32_t l = member; l < state_.n_local() && !halted(0); l += state_.team.size()) {
-        try {
-          body(l, halted);
-        } catch (...) {
-          errors_[l] = std::current_exception();
-          halt_.request();
-        }
-      }
-    };
-    InlinePoll poll(pacer_, halt_);
-    const auto job = [&](std::uint32_t member) { member == 0 ? work(0, poll) : work(member, halt_); };
-    state_.team.run_polling(job, pacer_, [&] { halt_.request(); });
-  }
-
   // Collective. The weight of the step's rows; sets leaving_ if some rank failed or was stopped, so that no rank goes
   // on with half a step.
   double agree_on_weight() {
-    if (pacer_.stop_requested()) halt_.request();
-    for (const auto& error : errors_) {
-      if (error && !outcome_.error) outcome_.error = error;
-    }
-    if (outcome_.error) {
-      outcome_.status = RunStatus::failed;
-    } else if (halt_.requested()) {
-      outcome_.status = RunStatus::stopped;
-    }
+    work_.conclude(outcome_);
     double told[] = {halt_.requested() ? 1.0 : 0.0, 0.0};
     for (const SweepStats& stats : stats_) told[1] += stats.weight;
     if (state_.link.size() > 1) sum_over_ranks(state_.link, told);
@@ -194,13 +169,13 @@ class BatchRun {
   Control& control_;
   Pacer pacer_;
   HaltFlag halt_;
+  ShardWork<P> work_;
   std::size_t row_size_;
   std::vector<std::uint32_t> ids_;
   std::vector<Row> rows_;               // of all tokens, by id
   std::vector<std::vector<Row>> sums_;  // by local shard
   std::vector<std::vector<std::uint32_t>> orders_;
   std::vector<SweepStats> stats_;  // of the step
-  std::vector<std::exception_ptr> errors_;
   bool leaving_ = false;
   RunOutcome outcome_;
 };

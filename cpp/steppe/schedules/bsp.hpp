@@ -6,6 +6,7 @@
 #include "steppe/schedules/drain.hpp"
 #include "steppe/schedules/rank_state.hpp"
 #include "steppe/schedules/ring_mail.hpp"
+#include "steppe/schedules/shard_work.hpp"
 #include "steppe/schedules/visit.hpp"
 
 namespace steppe {
@@ -21,8 +22,8 @@ class BspRun {
 
  public:
   BspRun(RankState<P>& state, const RunSpec& spec, Control& control)
-      : state_(state), spec_(spec), mail_(state.link, state.run, control, halt_), pacer_(mail_), held_(state.n_local()),
-        errors_(state.n_local()) {
+      : state_(state), spec_(spec), mail_(state.link, state.run, control, halt_), pacer_(mail_),
+        work_(state, pacer_, halt_), held_(state.n_local()) {
     outcome_.shards.resize(state.n_local());
   }
 
@@ -30,11 +31,11 @@ class BspRun {
     seat();
     for (std::uint32_t round = 0; round < spec_.rounds; ++round) {
       for (std::uint32_t step = 1; step <= state_.n_shards(); ++step) {
-        for_each_shard([&](std::uint32_t l, auto& halted) { visit(l, round, halted); });
+        work_.for_each_shard([&](std::uint32_t l, auto& halted) { visit(l, round, halted); });
         if (step < state_.n_shards() || !spec_.training) shift();
         sum_globals();
       }
-      for_each_shard([&](std::uint32_t l, auto&) { end_round(l, round); });
+      work_.for_each_shard([&](std::uint32_t l, auto&) { end_round(l, round); });
       if (agree_to_leave()) break;
     }
     leave_seats();
@@ -54,26 +55,6 @@ class BspRun {
     for (PacketPtr packet : held_) {
       if (packet != nullptr) state_.parked.push_back(packet);
     }
-  }
-
-  // body(local shard, halted) on the team; shards may outnumber threads. An exception belongs to its shard and leaves
-  // with the round's agreement, for the other ranks wait in the shift.
-  template <class Body>
-  void for_each_shard(Body&& body) {
-    const auto work = [&](std::uint32_t member, auto& halted) {
-      for (std::uint32_t l = member; l < state_.n_local(); l += state_.team.size()) {
-        if (halted(0)) return;
-        try {
-          body(l, halted);
-        } catch (...) {
-          errors_[l] = std::current_exception();
-          halt_.request();
-        }
-      }
-    };
-    InlinePoll poll(pacer_, halt_);
-    const auto job = [&](std::uint32_t member) { member == 0 ? work(0, poll) : work(member, halt_); };
-    state_.team.run_polling(job, pacer_, [&] { halt_.request(); });
   }
 
   template <class Halted>
@@ -113,7 +94,7 @@ class BspRun {
       state_.pool.release(leaving);
     }
 
-    const auto idle = [this] { poll(); };
+    const auto idle = [this] { work_.poll(); };
     const Bytes arrived = mail_.take_from_above(idle);
     WireReader reader(arrived);
     read_header(reader, state_.run);
@@ -125,29 +106,17 @@ class BspRun {
     return packet;
   }
 
-  void poll() {
-    if (pacer_.stop_requested()) halt_.request();
-  }
-
   // Not before all ranks are there: a collective call knows no signs of life.
   void sum_globals() {
     if (state_.globals.size() == 0) return;
-    mail_.meet(false, [this] { poll(); });
+    mail_.meet(false, [this] { work_.poll(); });
     for (std::uint32_t l = 0; l < state_.n_local(); ++l) state_.note(l, EventKind::sum_globals);
     state_.globals.sum(state_.link, std::nullopt);
   }
 
   bool agree_to_leave() {
-    poll();
-    for (const auto& error : errors_) {
-      if (error && !outcome_.error) outcome_.error = error;
-    }
-    if (outcome_.error) {
-      outcome_.status = RunStatus::failed;
-    } else if (halt_.requested()) {
-      outcome_.status = RunStatus::stopped;
-    }
-    return mail_.meet(outcome_.status != RunStatus::ok, [this] { poll(); });
+    work_.conclude(outcome_);
+    return mail_.meet(outcome_.status != RunStatus::ok, [this] { work_.poll(); });
   }
 
   RankState<P>& state_;
@@ -155,8 +124,8 @@ class BspRun {
   HaltFlag halt_;
   RingMail mail_;
   Pacer pacer_;
+  ShardWork<P> work_;
   std::vector<PacketPtr> held_;
-  std::vector<std::exception_ptr> errors_;
   RunOutcome outcome_;
 };
 

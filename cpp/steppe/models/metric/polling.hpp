@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -42,22 +41,14 @@ void call_lapack(AlignedVector<double>& matrix, Pacer* pacer, const F& f) {
 // body(i) for i = 0..n-1, each of some milliseconds, on the threads of the team; Stopped if that was asked for.
 template <class Body>
 void for_each_piece(Team& team, std::size_t n, Pacer* pacer, Body&& body) {
-  std::atomic<bool> halt{false};
-  std::atomic<std::size_t> next{0};
-  const auto work = [&](std::uint32_t member) {
-    while (!halt.load(std::memory_order_relaxed)) {
-      const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= n) return;
-      body(i);
-      if (member == 0 && pacer != nullptr && pacer->stop_requested()) halt = true;
-    }
+  const auto each = [&](std::size_t begin, std::size_t end, std::uint32_t) {
+    for (std::size_t i = begin; i < end; ++i) body(i);
   };
-  if (team.size() == 1 || n <= 1) {
-    work(0);
-  } else {
-    team.run(work);
+  if (pacer == nullptr) {
+    team.parallel_for(n, 1, each);
+  } else if (team.parallel_for(n, 1, *pacer, each)) {
+    throw Stopped();
   }
-  if (halt) throw Stopped();
 }
 
 // Collective. Whether f() came to its end on every rank; where it did not, none may go on.
