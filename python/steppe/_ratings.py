@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,14 +130,26 @@ def read_table(X: Any) -> RatingTable:
     users, items = (_ids(X[chosen[column]], column) for column in ("user", "item"))
     if "value" not in chosen:
         return RatingTable(users, items, np.ones(len(users)))
-    values = check_array(
-        np.asarray(X[chosen["value"]]),
-        ensure_2d=False,
-        ensure_min_samples=0,
-        dtype=[np.float64, np.float32],
-        input_name="X",
-    )
-    return RatingTable(users, items, values)
+    return RatingTable(users, items, _values(X[chosen["value"]]))
+
+
+def _values(column: Any) -> NDArray[Any]:
+    values = np.asarray(column)
+    if values.dtype.kind not in "biuf":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError):
+            strange = next(value for value in values.tolist() if not isinstance(value, Real))
+            raise ValueError(
+                f"X: the column of values holds {strange!r}; make ratings numbers, and drop rows without one"
+            ) from None
+    try:
+        checked = check_array(
+            values, ensure_2d=False, ensure_min_samples=0, dtype=[np.float64, np.float32], input_name="X"
+        )
+    except ValueError as error:
+        raise with_remedy(error, None, column, None) from None
+    return np.asarray(checked)
 
 
 def _columns(names: list[Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ __all__ = [
 _COLUMNS = ("n_features_in_", "feature_names_in_")
 _REMEDIES = {
     "contains infinity": "Remove or clip such values.",
+    "contains NaN": "Drop or replace missing values.",
     "0 sample(s)": "Pass at least one row.",
     "0 feature(s)": "Pass at least one column.",
 }

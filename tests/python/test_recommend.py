@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,31 @@ def test_one_visit_is_the_oracles():
         model.partial_fit(X)
         for ours, theirs in zip(factors_of(model)[:4], (W, H, bu, bi), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_an_epoch_is_plain_sgd_in_some_order_of_the_items(biases):
+    """Users whom the items share carry what one visit changed into the next: only the true order gives these numbers."""
+    n, k, n_items = 12, 5, 4
+    values = np.random.default_rng(4).normal(size=(n, n_items))
+    R = scipy.sparse.csr_array(np.where(np.arange(n)[:, None] % n_items == np.arange(n_items), 0, values))
+    model = MatrixFactorization(k, reg=0.05, biases=biases, max_iter=1, random_state=3).fit(R)
+    start = [np.array(part) for part in factors_of(model)]
+    c = model.scale_ if biases else 0.0
+    step = 0.3 * 0.6 / model.scale_
+    ours = factors_of(model.partial_fit(R))[:4]
+
+    def distance(order):
+        W, H, bu, bi, mean = (np.array(part) for part in start)
+        for j in order:
+            users = np.flatnonzero(R[:, [j]].toarray())
+            visit = (users, values[users, j], W, H[j], bu, bi[j], mean, step, 0.05, 0.05, c)
+            bi[j], _ = oracle.sgd_visit(*visit)
+        return max(np.abs(one - other).max() for one, other in zip(ours, (W, H, bu, bi), strict=True))
+
+    distances = sorted(distance(order) for order in permutations(range(n_items)))
+    assert distances[0] < 1e-12
+    assert distances[1] > 1e-6
 
 
 @pytest.mark.parametrize("solver", ["sgd", "als"])
@@ -396,6 +422,9 @@ def doubled(R):
         (lambda R: scipy.sparse.csr_array((4, 5)), "no rating"),
         (lambda R: frame(R).assign(user=None), "missing"),
         (lambda R: frame(R).assign(value=np.inf), "inf"),
+        (lambda R: frame(R).assign(value=np.nan), "NaN.*Drop or replace"),
+        (lambda R: R.astype(np.float64) * np.nan, "NaN.*Drop or replace"),
+        (lambda R: frame(R).assign(value="good"), "column of values holds 'good'"),
         (lambda R: frame(R)[["user"]], "columns user, item and value"),
         (lambda R: with_missing(R, np.nan), "user ids has missing"),
         (lambda R: with_missing(R, None), "user ids has missing"),
